@@ -1,0 +1,1 @@
+"""attest-pipeline: an asynchronous Verifier (RFC 9334) for fleets of confidential-computing machines."""

@@ -1,0 +1,129 @@
+"""The crypto seam: every public-key signature of the library is checked here, behind one small interface.
+
+P-384 in OpenSSL is generic code (about 500 us a verification); AWS-LC does it in about 200 us. So ECDSA goes to
+AWS-LC (`awscrt`) and everything else to `cryptography`. Both sit behind `VerifyKey`, and the tests run them against
+each other. Key objects are cached by content, because a fleet has few issuers and parsing a key costs more than a hash.
+"""
+
+import hashlib
+from functools import lru_cache
+from typing import Final, Protocol
+
+from awscrt import crypto as awslc
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+CURVES: Final[dict[str, ec.EllipticCurve]] = {
+    "P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(),
+}  # fmt: skip
+_RSA_BITS = range(2048, 8193)
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512(),
+}  # fmt: skip
+
+
+class UnusableKey(ValueError):
+    """The bytes are no public key of an admitted kind (off the curve, wrong size, unknown algorithm)."""
+
+
+class EcKey:
+    """An ECDSA public key on P-256, P-384 or P-521."""
+
+    __slots__ = ("_aws", "_ossl", "curve", "size", "spki")
+
+    def __init__(self, public: ec.EllipticCurvePublicKey) -> None:
+        """Wrap a parsed key; the parser has already checked that the point is on the curve."""
+        names = {curve.name: name for name, curve in CURVES.items()}
+        if public.curve.name not in names:
+            raise UnusableKey(public.curve.name)
+        self.curve = names[public.curve.name]
+        self.size = (public.curve.key_size + 7) // 8
+        self.spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        self._ossl = public
+        self._aws = awslc.EC.new_key_from_der_data(self.spki) if self.curve != "P-521" else None
+
+    def verify_raw(self, signature: bytes, message: bytes, hash_name: str) -> bool:
+        """Check a fixed-length big-endian r||s signature over the message (JWS, COSE, Intel, SPDM)."""
+        if len(signature) != 2 * self.size:
+            return False
+        r = int.from_bytes(signature[: self.size])
+        s = int.from_bytes(signature[self.size :])
+        return self.verify_der(encode_dss_signature(r, s), message, hash_name)
+
+    def verify_der(self, signature: bytes, message: bytes, hash_name: str) -> bool:
+        """Check a DER ECDSA-Sig-Value over the message (X.509, CRL)."""
+        if self._aws is not None:
+            return bool(self._aws.verify(hashlib.new(hash_name, message).digest(), signature))
+        try:
+            self._ossl.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
+        except InvalidSignature:
+            return False
+        return True
+
+
+class RsaKey:
+    """An RSA public key of 2048 to 8192 bits."""
+
+    __slots__ = ("_public", "spki")
+
+    def __init__(self, public: rsa.RSAPublicKey) -> None:
+        """Wrap a parsed key. Raises UnusableKey if its size is out of bounds."""
+        if public.key_size not in _RSA_BITS:
+            msg = f"RSA of {public.key_size} bits"
+            raise UnusableKey(msg)
+        self._public = public
+        self.spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    def verify_pss(self, signature: bytes, message: bytes, hash_name: str, salt_length: int) -> bool:
+        """Check RSASSA-PSS with MGF1 over the same hash."""
+        algorithm = _HASHES[hash_name]
+        return self._verify(signature, message, padding.PSS(padding.MGF1(algorithm), salt_length), algorithm)
+
+    def verify_pkcs1(self, signature: bytes, message: bytes, hash_name: str) -> bool:
+        """Check RSASSA-PKCS1-v1_5."""
+        return self._verify(signature, message, padding.PKCS1v15(), _HASHES[hash_name])
+
+    def _verify(
+        self, signature: bytes, message: bytes, pad: padding.AsymmetricPadding, algorithm: hashes.HashAlgorithm
+    ) -> bool:
+        try:
+            self._public.verify(signature, message, pad, algorithm)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class VerifyKey(Protocol):
+    """Any admitted public key: compare them by `spki`."""
+
+    spki: bytes
+
+
+@lru_cache(maxsize=65536)
+def load_spki(der: bytes) -> EcKey | RsaKey:
+    """Public key of a DER SubjectPublicKeyInfo. Raises UnusableKey."""
+    try:
+        public = serialization.load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UnusableKey(str(error)) from None
+    return wrap(public)
+
+
+def wrap(public: object) -> EcKey | RsaKey:
+    """Key object of a parsed `cryptography` public key. Raises UnusableKey for any other kind."""
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        return EcKey(public)
+    if isinstance(public, rsa.RSAPublicKey):
+        return RsaKey(public)
+    raise UnusableKey(type(public).__name__)
+
+
+@lru_cache(maxsize=65536)
+def load_point(curve: str, point: bytes) -> EcKey:
+    """EC key of an uncompressed SEC 1 point (0x04 || X || Y) on a curve of CURVES. Raises UnusableKey."""
+    try:
+        return EcKey(ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve], point))
+    except ValueError as error:
+        raise UnusableKey(str(error)) from None

@@ -1,0 +1,1 @@
+"""What the Verifier Owner administers: policies, Reference Values, trust anchors; pure."""

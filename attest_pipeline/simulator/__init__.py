@@ -1,0 +1,1 @@
+"""Test vendors and simulated devices: synthetic, cryptographically complete Evidence for every TEE."""

@@ -1,0 +1,1 @@
+"""Tools that several verifiers share. Nothing here knows a TEE."""

@@ -1,0 +1,184 @@
+"""X.509 for attestation: paths by issuer to a pinned key, judged at an injected time, and CRLs (RFC 5280).
+
+Vendor chains are no web PKI (RSA-PSS, no names, roots pinned by key), so the path is built here. A proof that does not
+depend on the time is cached by content; the time is checked on every call.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
+from attest_pipeline.errors import BadEvidence, Reason
+
+MAX_CERTIFICATE: Final = 16 * 1024
+MAX_CRL: Final = 4 * 1024 * 1024
+MAX_PATH: Final = 8
+_PEM_BEGIN: Final = b"-----BEGIN"
+_PEM_CERTIFICATE_END: Final = b"-----END CERTIFICATE-----"
+
+
+class Path(NamedTuple):
+    """A proven path, leaf first; valid from the latest start to the earliest end of its certificates."""
+
+    certificates: tuple[x509.Certificate, ...]
+    not_before: datetime
+    not_after: datetime
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The end-entity certificate."""
+        return self.certificates[0]
+
+
+class Crl(NamedTuple):
+    """A proven CRL: revoked serial numbers and its window."""
+
+    serials: frozenset[int]
+    this_update: datetime
+    next_update: datetime
+
+
+@lru_cache(maxsize=8192)
+def load_certificate(data: bytes) -> x509.Certificate:
+    """Certificate from DER or PEM. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    if len(data) > MAX_CERTIFICATE:
+        raise BadEvidence(Reason.TOO_LARGE, f"certificate of {len(data)} bytes")
+    try:
+        if data.lstrip().startswith(_PEM_BEGIN):
+            return x509.load_pem_x509_certificate(data)
+        return x509.load_der_x509_certificate(data)
+    except ValueError as error:
+        raise BadEvidence(Reason.MALFORMED, f"no X.509 certificate: {str(error)[:120]}") from None
+
+
+@lru_cache(maxsize=4096)
+def load_bundle(data: bytes) -> tuple[x509.Certificate, ...]:
+    """Certificates of a PEM bundle, in its order. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    blocks = [block + _PEM_CERTIFICATE_END for block in data.split(_PEM_CERTIFICATE_END)[:-1]]
+    if not blocks or len(blocks) > MAX_PATH:
+        raise BadEvidence(Reason.MALFORMED, f"PEM bundle of {len(blocks)} certificates")
+    return tuple(load_certificate(block[block.find(_PEM_BEGIN) :]) for block in blocks)
+
+
+def public_key(certificate: x509.Certificate) -> EcKey | RsaKey:
+    """Public key of a certificate. Raises BadEvidence(MALFORMED) for a kind that is not admitted."""
+    try:
+        return _wrapped(certificate)
+    except (UnusableKey, ValueError) as error:
+        raise BadEvidence(Reason.MALFORMED, f"certificate key: {error}") from None
+
+
+@lru_cache(maxsize=65536)
+def _wrapped(certificate: x509.Certificate) -> EcKey | RsaKey:
+    return wrap(certificate.public_key())
+
+
+def prove_path(
+    leaf: x509.Certificate, pool: Iterable[x509.Certificate], roots: frozenset[bytes], *, now: datetime
+) -> Path:
+    """Path from the leaf through the pool to a pinned root key, every certificate valid at `now`.
+
+    The pool may be in any order and may hold strangers. `roots` are DER SubjectPublicKeyInfo; a root certificate in
+    the pool is a convenience, its key decides. Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
+    """
+    path = _signed_path(leaf, tuple(pool), roots)
+    check_window(path.not_before, path.not_after, now, "certificate chain")
+    return path
+
+
+def check_window(start: datetime, end: datetime, now: datetime, what: str) -> None:
+    """Require start <= now <= end. Raises BadEvidence(NOT_YET_VALID | EXPIRED)."""
+    if now < start:
+        raise BadEvidence(Reason.NOT_YET_VALID, f"{what} is valid from {start:%Y-%m-%dT%H:%M:%SZ}")
+    if now > end:
+        raise BadEvidence(Reason.EXPIRED, f"{what} was valid until {end:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@lru_cache(maxsize=65536)
+def _signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], roots: frozenset[bytes]) -> Path:
+    path = [leaf]
+    while public_key(path[-1]).spki not in roots:
+        if len(path) >= MAX_PATH:
+            raise BadEvidence(Reason.BAD_CHAIN, f"chain of more than {MAX_PATH} certificates")
+        if any(_signed_by(path[-1], load_spki(root)) for root in roots):
+            break
+        path.append(_issuer_of(path[-1], pool))
+    return Path(
+        tuple(path),
+        max(certificate.not_valid_before_utc for certificate in path),
+        min(certificate.not_valid_after_utc for certificate in path),
+    )
+
+
+def _issuer_of(certificate: x509.Certificate, pool: tuple[x509.Certificate, ...]) -> x509.Certificate:
+    if certificate.issuer == certificate.subject:
+        raise BadEvidence(Reason.UNTRUSTED_ROOT, f"root {_name(certificate)} is not pinned")
+    named = [candidate for candidate in pool if candidate.subject == certificate.issuer]
+    for candidate in named:
+        if _is_authority(candidate) and _signed_by(certificate, public_key(candidate)):
+            return candidate
+    if named:
+        raise BadEvidence(Reason.BAD_SIGNATURE, f"certificate {_name(certificate)} is not signed by its issuer")
+    raise BadEvidence(Reason.BAD_CHAIN, f"no issuer for certificate {_name(certificate)}")
+
+
+def _name(certificate: x509.Certificate) -> str:
+    return certificate.subject.rfc4514_string()[:80]
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+
+
+def _signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer: EcKey | RsaKey) -> bool:
+    """Whether the issuer key made the signature, by the algorithm that the certificate or CRL names."""
+    body = signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
+    try:
+        algorithm = signed.signature_hash_algorithm
+        parameters = signed.signature_algorithm_parameters
+    except (ValueError, TypeError):
+        return False
+    if algorithm is None or algorithm.name not in {"sha256", "sha384", "sha512"}:
+        return False
+    if isinstance(issuer, EcKey):
+        return issuer.verify_der(signed.signature, body, algorithm.name)
+    if isinstance(parameters, padding.PSS):
+        return issuer.verify_pss(signed.signature, body, algorithm.name, algorithm.digest_size)
+    return issuer.verify_pkcs1(signed.signature, body, algorithm.name)
+
+
+@lru_cache(maxsize=1024)
+def prove_crl(data: bytes, issuer: x509.Certificate) -> Crl:
+    """CRL (DER or PEM) signed by the issuer; check its window with `check_window`.
+
+    Raises BadEvidence(BAD_ENDORSEMENT | MALFORMED | TOO_LARGE).
+    """
+    if len(data) > MAX_CRL:
+        raise BadEvidence(Reason.TOO_LARGE, f"CRL of {len(data)} bytes")
+    try:
+        pem = data.lstrip().startswith(_PEM_BEGIN)
+        crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+        serials = frozenset(entry.serial_number for entry in crl)
+        next_update = crl.next_update_utc
+    except ValueError as error:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
+    if crl.issuer != issuer.subject or not _signed_by(crl, public_key(issuer)):
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {_name(issuer)}")
+    if next_update is None:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "CRL without nextUpdate")
+    return Crl(serials, crl.last_update_utc, next_update)
+
+
+def check_not_revoked(certificate: x509.Certificate, crl: Crl, now: datetime) -> None:
+    """Require a current CRL without the certificate. Raises BadEvidence(REVOKED | EXPIRED | NOT_YET_VALID)."""
+    check_window(crl.this_update, crl.next_update, now, "CRL")
+    if certificate.serial_number in crl.serials:
+        raise BadEvidence(Reason.REVOKED, f"certificate {_name(certificate)} is revoked")
