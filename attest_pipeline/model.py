@@ -219,13 +219,20 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 # ── the Verifier Owner's configuration ────────────────────────────────────────────────────────────────────────────────
-class Policy(Struct, frozen=True, forbid_unknown_fields=True):
-    """A Rego v1 module for one TEE: `id` such as `appraisal/tdx`, its text, and the SHA-256 of that text."""
+class Policy(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A vetted Rego v1 module for one TEE.
+
+    `id` such as `appraisal/tdx` is also its package; `digest` is the SHA-256 of the text. `reads` are the paths of the
+    input document (`debug`, `match`, `fields.vmpl`) that the module declares: it is given these and nothing else, which
+    makes remembering its answers sound. `allow_unfresh` admits Evidence without a challenge of this Verifier.
+    """
 
     id: str
     tee: str
     text: str
     digest: str
+    reads: tuple[str, ...]
+    allow_unfresh: bool
 
 
 class TrustAnchor(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,8 +1,10 @@
 """What the library needs from outside, as small Protocols. Adapters implement them; the core never imports one."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence, Policy
 
@@ -36,11 +38,15 @@ class EndorsementSource(Protocol):
         ...
 
 
+class PolicyFailed(Exception):
+    """A policy could not be evaluated: timeout, crash, type error. The appraisal is then never affirming."""
+
+
 class PolicyEngine(Protocol):
     """Evaluates Rego."""
 
     def evaluate(self, policy: Policy, view: Mapping[str, object]) -> object:
-        """The policy's `appraisal` document for that input view; None if undefined. Raises PolicyFailed."""
+        """The module's `vector` document for that input; None if undefined. Raises PolicyFailed."""
         ...
 
 
@@ -56,4 +62,81 @@ class Signer(Protocol):
 
     def public_jwk(self) -> dict[str, str]:
         """The public key as a JWK with `kid`, `alg` and `use`."""
+        ...
+
+
+# ── the bus ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+class Message(Struct, frozen=True, kw_only=True):
+    """One message as received. `reply` is the requester's inbox, or the ack subject of a stored message.
+
+    `received_at` is seconds since 1970: when the stream stored it, or when this process read it. `attempt` counts the
+    deliveries of a stored message, from 1.
+    """
+
+    subject: str
+    data: bytes
+    reply: str
+    received_at: int
+    headers: Mapping[str, str] = {}
+    attempt: int = 1
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One message to store: the stream keeps the first of equal `message_id` within its duplicate window."""
+
+    subject: str
+    data: bytes
+    message_id: str
+    headers: Mapping[str, str] = {}
+
+
+class Bus(Protocol):
+    """Messages between processes: NATS with JetStream, or memory. Every method raises Unavailable and nothing else."""
+
+    async def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] = {}) -> None:
+        """Send at most once; buffered, in order."""
+        ...
+
+    async def request(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] = {}) -> Message:  # noqa: ASYNC109 - a deadline of the protocol
+        """Send and wait for one reply. Raises Unavailable on timeout and when nobody listens."""
+        ...
+
+    async def serve(self, subject: str, queue: str, handler: Callable[[Message], Awaitable[None]]) -> None:
+        """Hand every message of the subject to the handler, one at a time; an empty `queue` means every subscriber."""
+        ...
+
+    async def store(self, records: Sequence[Record]) -> None:
+        """Store all records durably; returns once every one is stored (or was before). Safe to repeat."""
+        ...
+
+    def pull(self, stream: str, consumer: str, *, batch: int) -> AsyncIterator[list[Message]]:
+        """Stored messages of a durable consumer, 1 to `batch` at a time, asked for ahead; ends when the bus drains."""
+        ...
+
+    async def ack(self, reply: str) -> None:
+        """Say that a stored message is done; `reply` is its ack subject. At most once: a lost ack means redelivery."""
+        ...
+
+    async def retry_later(self, reply: str, seconds: float) -> None:
+        """Ask for a stored message again after that many seconds."""
+        ...
+
+    async def get(self, bucket: str, key: str) -> bytes | None:
+        """Latest value of a key."""
+        ...
+
+    async def put(self, bucket: str, key: str, value: bytes) -> None:
+        """Set a key."""
+        ...
+
+    async def create(self, bucket: str, key: str, value: bytes) -> bytes | None:
+        """Set a key that has no value yet and return None; otherwise return the value it has, unchanged."""
+        ...
+
+    def watch(self, bucket: str, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Present keys and values that match, then every change, until the bus drains."""
+        ...
+
+    async def drain(self) -> None:
+        """Stop pulls, watches and new work, let handlers finish, flush what is buffered, disconnect."""
         ...
