@@ -8,7 +8,7 @@ from attest_pipeline.errors import Reason
 from attest_pipeline.model import Evidence, ReferenceValueSet, TrustAnchor
 
 MARK = "attest-pipeline simulator"
-"""Organisation name in every simulated certificate and member `simulator` of every simulated JWK: production refuses it."""
+"""Organisation in every simulated certificate, member `simulator` of every simulated JWK: production refuses both."""
 
 
 class Fault(StrEnum):
