@@ -202,6 +202,11 @@ Artefact = Verified | Matched | Appraised | Rejection | Malfunction
 """What stands for one Evidence at any point of the pipeline; a Rejection or Malfunction rides through unchanged."""
 
 
+def tee_of(artefact: Artefact) -> str:
+    """TEE that an artefact speaks of."""
+    return artefact.tee if isinstance(artefact, Rejection | Malfunction) else artefact.claims.tee
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """What the Attestation Result must say about its collection besides the artefacts: the same at every stage.
 
@@ -246,6 +251,7 @@ class TenantConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """One immutable version of a tenant's configuration. `version` is the SHA-256 over everything else.
 
     `endorsements` maps `<kind>/<key>` to the SHA-256 of each document; the documents travel beside the snapshot.
+    `annotate` puts every claim into the token, not only the measurements.
     """
 
     tenant: str
@@ -255,6 +261,7 @@ class TenantConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     audience: str
     token_seconds: int
     tees: tuple[str, ...]
+    annotate: bool
     allow_replay: bool
     policies: tuple[Policy, ...]
     reference_values: tuple[ReferenceValueSet, ...]

@@ -1,0 +1,151 @@
+"""The wire: what crosses the bus, with limits. The only module that knows bytes and Structs at once."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.freshness import encode_challenge
+from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection
+
+CONTENT_TYPE: Final = "Content-Type"
+REPLY_HEADER: Final = "Attest-Reply"
+MSGPACK: Final = "application/msgpack"
+JSON: Final = "application/json"
+RESULT_TYPE: Final = 'application/eat+jwt; eat_profile="tag:ietf.org,2026:rats/ear#03"'
+
+MAX_MESSAGE: Final = 512 * 1024
+MAX_ITEM: Final = 256 * 1024
+MAX_EVIDENCE: Final = 8
+MAX_ITEMS: Final = 8
+MAX_BATCH: Final = 256
+
+
+class BatchEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One agent's Evidence inside a gateway's message."""
+
+    agent: str
+    collection: EvidenceCollection
+
+
+class EvidenceBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Many agents' Evidence in one message; each entry gets its own result, and a bad one harms no other."""
+
+    entries: tuple[msgspec.Raw, ...]
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """One attestation on its way, and where result and ack go. `ack` is empty in the interactive lane."""
+
+    context: Context
+    artefacts: tuple[Artefact, ...]
+    reply: str
+    ack: str
+
+
+class Frame(Struct, frozen=True, array_like=True):
+    """Attestations of one tenant that travel together, judged under one configuration version."""
+
+    tenant: str
+    config: str
+    items: tuple[Item, ...]
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_frame_decoder: Final = msgspec.msgpack.Decoder(Frame)
+_collection_decoder: Final = msgspec.msgpack.Decoder(EvidenceCollection)
+_collection_json: Final = msgspec.json.Decoder(EvidenceCollection)
+_batch_decoder: Final = msgspec.msgpack.Decoder(EvidenceBatch)
+_entry_decoder: Final = msgspec.msgpack.Decoder(BatchEntry)
+
+
+def encode(value: Struct) -> bytes:
+    """MessagePack of any Struct of the wire."""
+    return _encoder.encode(value)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """Frame from another stage. Raises msgspec.MsgspecError: the bus is inside the trust base, so that is a bug."""
+    return _frame_decoder.decode(data)
+
+
+def decode_collection(data: bytes, content_type: str = MSGPACK) -> EvidenceCollection:
+    """Evidence as an agent sends it: MessagePack, or JSON with base64 items. Raises BadEvidence."""
+    _check_size(data)
+    if content_type not in {MSGPACK, JSON}:
+        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"content type {content_type[:60]!r}")
+    try:
+        collection = (_collection_json if content_type == JSON else _collection_decoder).decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadEvidence(Reason.MALFORMED, f"no Evidence collection: {str(error)[:120]}") from None
+    _check_limits(collection)
+    return collection
+
+
+def decode_batch(data: bytes) -> tuple[bytes, ...]:
+    """Entries of a gateway's message, each still encoded, so that a bad one spoils no other. Raises BadEvidence."""
+    _check_size(data)
+    try:
+        entries = _batch_decoder.decode(data).entries
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadEvidence(Reason.MALFORMED, f"no Evidence batch: {str(error)[:120]}") from None
+    if not 1 <= len(entries) <= MAX_BATCH:
+        raise BadEvidence(Reason.TOO_LARGE, f"a batch of {len(entries)} entries; 1 to {MAX_BATCH} are allowed")
+    return tuple(bytes(entry) for entry in entries)
+
+
+def decode_entry(data: bytes) -> BatchEntry:
+    """One entry of a batch. Raises BadEvidence."""
+    try:
+        entry = _entry_decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise BadEvidence(Reason.MALFORMED, f"no batch entry: {str(error)[:120]}") from None
+    _check_limits(entry.collection)
+    return entry
+
+
+def attestation_id(tenant: str, agent: str, collection: EvidenceCollection) -> bytes:
+    """SHA-256 over tenant, agent, decoded Evidence and challenge: equal submissions are one attestation.
+
+    Never over an encoding: base64 and MessagePack have several for the same bytes.
+    """
+    digest = hashlib.sha256()
+    parts = [tenant.encode(), agent.encode(), encode_challenge(collection.challenge), collection.attester_key or b""]
+    for evidence in collection.evidence:
+        parts.append(evidence.tee.encode())
+        parts.extend(_named(evidence.items.items()))
+    parts.append(b"" if collection.as_of is None else collection.as_of.to_bytes(8, signed=True))
+    for name, documents in sorted(collection.endorsements.items()):
+        parts.extend(_named((name, document) for document in documents))
+    for part in parts:
+        digest.update(len(part).to_bytes(4))
+        digest.update(part)
+    return digest.digest()
+
+
+def _named(items: Iterable[tuple[str, bytes]]) -> list[bytes]:
+    ordered = sorted(items)
+    return [len(ordered).to_bytes(4), *(part for name, data in ordered for part in (name.encode(), data))]
+
+
+def _check_size(data: bytes) -> None:
+    if not data:
+        raise BadEvidence(Reason.EMPTY, "an empty message")
+    if len(data) > MAX_MESSAGE:
+        raise BadEvidence(Reason.TOO_LARGE, f"a message of {len(data)} bytes; {MAX_MESSAGE} are allowed")
+
+
+def _check_limits(collection: EvidenceCollection) -> None:
+    if not 1 <= len(collection.evidence) <= MAX_EVIDENCE:
+        raise BadEvidence(Reason.MALFORMED, f"a collection of {len(collection.evidence)} Evidences")
+    for evidence in collection.evidence:
+        if len(evidence.items) > MAX_ITEMS or any(len(item) > MAX_ITEM for item in evidence.items.values()):
+            raise BadEvidence(Reason.TOO_LARGE, f"more than {MAX_ITEMS} items, or one above {MAX_ITEM} bytes")
+    if collection.as_of is not None and not 0 <= collection.as_of < 1 << 33:
+        raise BadEvidence(Reason.MALFORMED, "as_of is no time in seconds")
+    challenge = collection.challenge
+    if isinstance(challenge, EpochChallenge) and not 0 <= challenge.epoch < 1 << 63:
+        raise BadEvidence(Reason.MALFORMED, "an epoch outside its range")
