@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+MARK = "attest-pipeline simulator"
+"""Organisation in every simulated certificate, member `simulator` of every simulated JWK: production refuses both."""
+
 FieldValue = str | int | bool | None
 """A TEE-specific claim: hexadecimal or plain text, a number, a truth value, or null."""
 

@@ -5,10 +5,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from attest_pipeline.errors import Reason
+from attest_pipeline.model import MARK as MARK
 from attest_pipeline.model import Evidence, ReferenceValueSet, TrustAnchor
-
-MARK = "attest-pipeline simulator"
-"""Organisation in every simulated certificate, member `simulator` of every simulated JWK: production refuses both."""
 
 
 class Fault(StrEnum):

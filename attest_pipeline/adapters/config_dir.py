@@ -1,0 +1,97 @@
+"""A tenant's configuration as a directory that people edit: read, validated, never written.
+
+<tenant>/tenant.json                 who the issuer is, which TEEs are admitted
+<tenant>/policies/<tee>.rego         overrides the default policy of that TEE
+<tenant>/reference-values/*.json     Reference Value Sets, in order of file name
+<tenant>/endorsements/<kind>/<key>   Endorsements; several for one key are <key>.0, <key>.1, …
+<tenant>/trust-anchors/<vendor>/*.pem    public keys of simulated vendors (development only)
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+
+from attest_pipeline.errors import Misconfigured
+from attest_pipeline.model import EndorsementKind, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
+from attest_pipeline.owner.tenant import TenantSettings, assemble
+
+_NUMBER: Final = re.compile(r"\.\d+$")
+T = TypeVar("T")
+
+
+def tenants(root: Path) -> list[str]:
+    """Names of the tenants below a configuration directory."""
+    return sorted(path.parent.name for path in root.glob("*/tenant.json"))
+
+
+def read(
+    directory: Path, default_policies: Path, vet: Callable[[str], Policy]
+) -> tuple[TenantConfig, dict[str, bytes]]:
+    """Configuration version of one tenant directory, and its documents by digest. Raises Misconfigured."""
+    settings = _decoded(directory / "tenant.json", TenantSettings)
+    return assemble(
+        directory.name,
+        settings,
+        policies=[_policy(directory, default_policies, tee, vet) for tee in settings.tees],
+        reference_values=[
+            _decoded(path, ReferenceValueSet) for path in _files(directory / "reference-values", ".json")
+        ],
+        trust_anchors=[_anchor(path) for path in _files(directory / "trust-anchors", ".pem")],
+        endorsements=_endorsements(directory / "endorsements"),
+    )
+
+
+def write_endorsements(directory: Path, endorsements: dict[str, tuple[bytes, ...]]) -> None:
+    """Write Endorsements as `read` finds them."""
+    for name, documents in endorsements.items():
+        for number, document in enumerate(documents):
+            path = directory / (name if len(documents) == 1 else f"{name}.{number}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(document)
+
+
+def _files(directory: Path, suffix: str) -> list[Path]:
+    return sorted(path for path in directory.rglob(f"*{suffix}") if path.is_file())
+
+
+def _decoded(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        raise Misconfigured(f"{path} is missing") from None
+    except msgspec.MsgspecError as error:
+        raise Misconfigured(f"{path}: {error}") from None
+
+
+def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[str], Policy]) -> Policy:
+    own = directory / "policies" / f"{tee}.rego"
+    path = own if own.exists() else default_policies / tee / f"{tee}.rego"
+    if not path.exists():
+        raise Misconfigured(f"no policy for TEE {tee!r}: neither {own} nor a default exists")
+    try:
+        return vet(path.read_text())
+    except Misconfigured as error:
+        raise Misconfigured(f"{path}: {error}") from None
+
+
+def _anchor(path: Path) -> TrustAnchor:
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except ValueError as error:
+        raise Misconfigured(f"{path} is no PEM public key: {error}") from None
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return TrustAnchor(path.parent.name, spki)
+
+
+def _endorsements(directory: Path) -> dict[str, tuple[bytes, ...]]:
+    found: dict[str, tuple[bytes, ...]] = {}
+    for path in _files(directory, ""):
+        name = _NUMBER.sub("", path.relative_to(directory).as_posix())
+        if name.split("/")[0] not in set(EndorsementKind):
+            raise Misconfigured(f"{path}: endorsements lie below {', '.join(EndorsementKind)}")
+        found[name] = (*found.get(name, ()), path.read_bytes())
+    return found

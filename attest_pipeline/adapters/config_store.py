@@ -1,0 +1,85 @@
+"""Configuration versions in the broker's key-value store: immutable versions, one current pointer for each tenant.
+
+Every document and version is named by its SHA-256 and checked on the way in, so a worker runs what was published or
+nothing.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from attest_pipeline.errors import Unavailable
+from attest_pipeline.model import TenantConfig
+from attest_pipeline.owner.tenant import digest, version_of
+from attest_pipeline.ports import Bus
+
+BUCKET: Final = "config"
+
+
+class Loaded(NamedTuple):
+    """A configuration version with its documents by digest."""
+
+    config: TenantConfig
+    documents: Mapping[str, bytes]
+
+
+async def publish(bus: Bus, config: TenantConfig, documents: Mapping[str, bytes]) -> None:
+    """Store a version and its documents, then make it the tenant's current one."""
+    for name, document in documents.items():
+        await bus.put(BUCKET, f"document.{name}", document)
+    await bus.put(BUCKET, f"version.{config.tenant}.{config.version}", msgspec.msgpack.encode(config))
+    await bus.put(BUCKET, f"current.{config.tenant}", config.version.encode())
+
+
+class ConfigStore:
+    """A worker's view: the current version of each tenant, followed live, and any version by name."""
+
+    def __init__(self, bus: Bus) -> None:
+        """Read through the bus; call `follow` in a task to learn of changes."""
+        self._bus = bus
+        self._versions: dict[str, Loaded] = {}
+        self._current: dict[str, Loaded] = {}
+        self._changed = asyncio.Condition()
+
+    async def follow(self) -> None:
+        """Keep the current versions current until the bus drains."""
+        async for key, value in self._bus.watch(BUCKET, "current.>"):
+            tenant = key.removeprefix("current.")
+            loaded = await self.version(tenant, value.decode())
+            async with self._changed:
+                self._current[tenant] = loaded
+                self._changed.notify_all()
+
+    def current(self, tenant: str) -> Loaded | None:
+        """Current version of a tenant, if it has one."""
+        return self._current.get(tenant)
+
+    async def wait_for(self, tenant: str) -> Loaded:
+        """Current version of a tenant, as soon as it has one."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: tenant in self._current)
+        return self._current[tenant]
+
+    async def version(self, tenant: str, version: str) -> Loaded:
+        """A version by its digest. Raises Unavailable if the store does not hold exactly that."""
+        if version not in self._versions:
+            self._versions[version] = await self._load(tenant, version)
+        return self._versions[version]
+
+    async def _load(self, tenant: str, version: str) -> Loaded:
+        data = await self._bus.get(BUCKET, f"version.{tenant}.{version}")
+        if data is None:
+            raise Unavailable(f"configuration {version[:12]} of tenant {tenant} is not in the store")
+        config = msgspec.msgpack.decode(data, type=TenantConfig)
+        if version_of(config) != version or config.tenant != tenant:
+            raise Unavailable(f"configuration {version[:12]} of tenant {tenant} does not have its digest")
+        documents = {name: await self._document(name) for names in config.endorsements.values() for name in names}
+        return Loaded(config, documents)
+
+    async def _document(self, name: str) -> bytes:
+        data = await self._bus.get(BUCKET, f"document.{name}")
+        if data is None or digest(data) != name:
+            raise Unavailable(f"document {name[:12]} is not in the store")
+        return data
