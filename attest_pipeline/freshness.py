@@ -7,17 +7,21 @@ that Evidence cannot be moved to another agent, job or epoch. Rules: `docs/fresh
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
+from attest_pipeline import jws
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Challenge, EpochChallenge, EvidenceCollection, NonceChallenge
+from attest_pipeline.ports import Signer
 
 NONCE_SECONDS: Final = 120
 SALT_BYTES: Final = 16
 TICK_BYTES: Final = 32
+MARKER_TYPE: Final = "att-epoch+jwt"
 _NONCE_LABEL: Final = b"att-nonce-v1"
 _EPOCH_LABEL: Final = b"att-epoch-v1"
 _TAG_BYTES: Final = 32
@@ -134,3 +138,20 @@ def _joined(*parts: bytes) -> bytes:
 
 def _digest(*parts: bytes) -> bytes:
     return hashlib.sha512(_joined(*parts)).digest()
+
+
+def encode_marker(ticks: Sequence[Tick], signer: Signer) -> bytes:
+    """Epoch marker: the ticks that are still open, oldest first, as a compact JWS; the broker cannot make its own."""
+    return jws.compact(msgspec.json.encode(ticks), signer, MARKER_TYPE)
+
+
+def decode_marker(token: bytes, keys: Sequence[jws.Jwk], tenant: str) -> dict[int, Tick]:
+    """Ticks by epoch inside a marker signed by one of the bell's keys for this tenant. Raises BadToken."""
+    payload = jws.check(token, keys, token_type=MARKER_TYPE)
+    try:
+        ticks = msgspec.json.decode(payload, type=tuple[Tick, ...])
+    except msgspec.MsgspecError as error:
+        raise jws.BadToken(f"no epoch marker: {error}") from None
+    if any(tick.tenant != tenant for tick in ticks):
+        raise jws.BadToken(f"an epoch marker of another tenant than {tenant}")
+    return {tick.epoch: tick for tick in ticks}

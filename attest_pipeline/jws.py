@@ -10,6 +10,7 @@ import jwt
 import msgspec
 from cryptography.hazmat.primitives import serialization
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from msgspec import Struct
 
 from attest_pipeline.ports import Signer
 
@@ -17,6 +18,12 @@ ALGORITHMS: Final = {"ES256": "EC", "ES384": "EC", "EdDSA": "OKP", "PS256": "RSA
 MAX_TOKEN: Final = 256 * 1024
 MAX_KEY_ID: Final = 128
 Jwk = Mapping[str, str]
+
+
+class Jwks(Struct, frozen=True):
+    """A JWK Set (RFC 7517)."""
+
+    keys: tuple[dict[str, str], ...]
 
 
 class BadToken(ValueError):

@@ -137,6 +137,10 @@ class Bus(Protocol):
         """Present keys and values that match, then every change, until the bus drains."""
         ...
 
+    async def stop(self) -> None:
+        """Take no more work: end pulls, watches and subscriptions once their handlers are done. Sending still works."""
+        ...
+
     async def drain(self) -> None:
-        """Stop pulls, watches and new work, let handlers finish, flush what is buffered, disconnect."""
+        """Stop, flush what is buffered, disconnect."""
         ...

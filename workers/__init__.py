@@ -1,0 +1,1 @@
+"""The processes: settings, adapters, one library call each."""

@@ -1,0 +1,141 @@
+"""What every stage process does: take a frame, apply the pure stage of its configuration version, hand the frame on."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+from attest_pipeline.adapters import metrics
+from attest_pipeline.adapters.config_store import ConfigStore, Loaded
+from attest_pipeline.errors import Unavailable
+from attest_pipeline.pipeline import Sign, Transform, Vouched
+from attest_pipeline.ports import Bus, Message, Record
+from attest_pipeline.subjects import Lane, service
+from attest_pipeline.wire import CONTENT_TYPE, RESULT_TYPE, Frame, decode_frame, encode
+
+Handoff = Callable[[Frame], Awaitable[None]]
+"""Where a frame goes next: over the bus, or into the next stage of the same process."""
+
+T = TypeVar("T")
+_VERSIONS_KEPT: Final = 8
+_STORES_AT_ONCE: Final = 16
+_RESULT_HEADERS: Final = {CONTENT_TYPE: RESULT_TYPE}
+_log: Final = logging.getLogger(__name__)
+
+
+class Versioned(Generic[T]):
+    """A stage for each configuration version in use, so that a redelivered frame meets the stage it met before."""
+
+    def __init__(self, configs: ConfigStore, build: Callable[[Loaded], T]) -> None:
+        """`build` makes the stage of one version."""
+        self._configs = configs
+        self._build = build
+        self._built: dict[str, T] = {}
+
+    async def of(self, tenant: str, version: str) -> T:
+        """Stage of that version. Raises Unavailable if the version is not in the store."""
+        if version not in self._built:
+            stage = self._build(await self._configs.version(tenant, version))
+            if len(self._built) >= _VERSIONS_KEPT:
+                del self._built[next(iter(self._built))]
+            self._built[version] = stage
+        return self._built[version]
+
+
+def forward(bus: Bus, subject: str) -> Handoff:
+    """Hand frames to another process."""
+
+    async def handoff(frame: Frame) -> None:
+        await bus.publish(subject, encode(frame))
+
+    return handoff
+
+
+def transform(name: str, stages: Versioned[Transform], handoff: Handoff) -> Handoff:
+    """A stage between parse and sign, as a function of frames."""
+
+    async def handle(frame: Frame) -> None:
+        stage = await stages.of(frame.tenant, frame.config)
+        with metrics.STAGE_SECONDS.labels(name).time():
+            done = stage(frame)
+        metrics.STAGE_ITEMS.labels(name).inc(len(done.items))
+        await handoff(done)
+
+    return handle
+
+
+async def serve(bus: Bus, subject: str, queue: str, handle: Handoff) -> None:
+    """Feed a stage from the bus. A frame that cannot be handled is left to redelivery, and said so."""
+
+    async def receive(message: Message) -> None:
+        try:
+            await handle(decode_frame(message.data))
+        except Unavailable as error:
+            _log.warning("frame left to redelivery", extra={"stage": queue, "why": str(error)})
+        except Exception:  # noqa: BLE001 - one frame must not end the worker; redelivery brings it back
+            _log.exception("frame left to redelivery", extra={"stage": queue})
+
+    await bus.serve(subject, queue, receive)
+
+
+class Outlet:
+    """The end of the pipeline: sign, store the results, answer, and only then ack the Evidence."""
+
+    def __init__(self, bus: Bus, stages: Versioned[Sign]) -> None:
+        """Results leave through the bus."""
+        self._bus = bus
+        self._stages = stages
+        self._slots = asyncio.Semaphore(_STORES_AT_ONCE)
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, frame: Frame) -> None:
+        """Sign a frame and let its results leave while the next frame is signed."""
+        stage = await self._stages.of(frame.tenant, frame.config)
+        await self._slots.acquire()
+        try:
+            with metrics.STAGE_SECONDS.labels("sign").time():
+                vouched = stage(frame)
+        except BaseException:
+            self._slots.release()
+            raise
+        metrics.STAGE_ITEMS.labels("sign").inc(len(vouched))
+        leaving = asyncio.create_task(self._leave(vouched))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._left)
+
+    async def drain(self) -> None:
+        """Wait until every signed result has left."""
+        while self._leaving:
+            await asyncio.wait(self._leaving)
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        self._slots.release()
+
+    async def _leave(self, vouched: list[Vouched]) -> None:
+        durable = [one for one in vouched if one.item.ack]
+        try:
+            if durable:
+                await self._bus.store([_record(one) for one in durable])
+            for one in vouched:
+                if one.item.reply:
+                    await self._bus.publish(one.item.reply, one.token)
+            for ack in dict.fromkeys(one.item.ack for one in durable):
+                await self._bus.ack(ack)
+        except Unavailable as error:
+            _log.warning("results left to redelivery", extra={"items": len(vouched), "why": str(error)})
+            return
+        now = time.time()  # noqa: TID251 - latency is measured against the stream's clock
+        for one in durable:
+            metrics.ATTESTATION_SECONDS.observe(max(0.0, now - one.item.context.received_at))
+
+
+def _record(vouched: Vouched) -> Record:
+    context = vouched.item.context
+    return Record(
+        subject=service(Lane.RESULT, context.tenant, context.agent),
+        data=vouched.token,
+        message_id=context.attestation_id.hex(),
+        headers=_RESULT_HEADERS,
+    )

@@ -1,0 +1,50 @@
+"""config: watches the directory of tenant configurations and publishes every valid change as a new version."""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from attest_pipeline.adapters import config_dir, config_store, metrics
+from attest_pipeline.adapters.rego import RegoEngine, policy_from_text
+from attest_pipeline.errors import Misconfigured
+from attest_pipeline.ports import Bus
+from workers._process import Process
+
+_LOOK_SECONDS: Final = 1.0
+_log: Final = logging.getLogger(__name__)
+
+
+async def run(process: Process) -> None:
+    """Publish the configuration, then follow its directory until the process is told to stop."""
+    engine = RegoEngine()
+    root, policies = process.settings.path("config"), process.settings.path("policies")
+    seen: dict[str, frozenset[tuple[str, int, int]]] = {}
+    try:
+        while not process.stopping.is_set():
+            for tenant in config_dir.tenants(root):
+                state = _state(root / tenant, policies)
+                if state != seen.get(tenant):
+                    seen[tenant] = state
+                    await publish(process.bus, root / tenant, policies, engine)
+            await process.sleep(_LOOK_SECONDS)
+    finally:
+        engine.close()
+
+
+async def publish(bus: Bus, directory: Path, policies: Path, engine: RegoEngine) -> None:
+    """Publish one tenant's directory. What is not valid is logged, and the version before stays current."""
+    try:
+        config, documents = config_dir.read(directory, policies, lambda text: policy_from_text(text, engine))
+    except Misconfigured as error:
+        metrics.CONFIG_PUBLISHED.labels("refused").inc()
+        _log.error("configuration refused", extra={"tenant": directory.name, "why": str(error)})
+        return
+    await config_store.publish(bus, config, documents)
+    metrics.CONFIG_PUBLISHED.labels("published").inc()
+    _log.info("configuration published", extra={"tenant": config.tenant, "version": config.version})
+
+
+def _state(*roots: Path) -> frozenset[tuple[str, int, int]]:
+    """What tells a changed directory: names, times of change, and sizes."""
+    found = ((path, path.stat()) for root in roots for path in root.rglob("*") if path.is_file())
+    return frozenset((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)

@@ -1,0 +1,256 @@
+"""parse: takes Evidence from every lane, proves it, and hands frames of Claims on. Also answers for challenges."""
+
+import asyncio
+import hashlib
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from attest_pipeline import freshness, subjects
+from attest_pipeline.adapters import metrics
+from attest_pipeline.adapters.config_store import ConfigStore, Loaded
+from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
+from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
+from attest_pipeline.jws import BadToken, Jwk, Jwks
+from attest_pipeline.model import EvidenceCollection
+from attest_pipeline.pipeline import Parse, Snapshot, Submission, exhausted, rejected
+from attest_pipeline.ports import Message, Record
+from attest_pipeline.subjects import Lane, Origin
+from attest_pipeline.wire import (
+    CONTENT_TYPE,
+    MSGPACK,
+    REPLY_HEADER,
+    Frame,
+    Item,
+    decode_batch,
+    decode_collection,
+    decode_entry,
+)
+from workers._process import Process
+from workers._stage import Handoff, Versioned, forward
+
+QUEUE: Final = "parse"
+_RETRY_SECONDS: Final = 2.0
+_TICKS_KEPT: Final = 64
+_log: Final = logging.getLogger(__name__)
+
+
+class Intake:
+    """Evidence in, frames of proven or rejected items out."""
+
+    def __init__(
+        self,
+        process: Process,
+        stages: Versioned[Parse],
+        handoff: Handoff,
+        *,
+        nonce_key: bytes,
+        bell_keys: Sequence[Jwk],
+    ) -> None:
+        """Read the keys that challenges are made with; the settings say when Evidence is a dead letter."""
+        self._bus = process.bus
+        self._configs = process.configs
+        self._clock = process.clock
+        self._attempts = process.settings.attempts
+        self._stages = stages
+        self._handoff = handoff
+        self._nonce_key = nonce_key
+        self._bell_keys = bell_keys
+        self._ticks: dict[str, dict[int, Tick]] = defaultdict(dict)
+
+    async def run(self, frame: int) -> None:
+        """Serve every lane until the bus drains; `frame` is the most messages taken together."""
+        await self._bus.serve(subjects.service(Lane.VERIFY), QUEUE, self._interactive)
+        await self._bus.serve(subjects.service(Lane.CHALLENGE), QUEUE, self._challenge)
+        await self._bus.serve(subjects.epoch(), "", self._tick)
+        async for messages in self._bus.pull(subjects.EVIDENCE, subjects.PARSE, batch=frame):
+            await self._durable(messages)
+
+    # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _durable(self, messages: Sequence[Message]) -> None:
+        singles: dict[str, list[Submission]] = defaultdict(list)
+        for message in messages:
+            try:
+                origin = subjects.origin(message.subject)
+            except BadEvidence as error:
+                _log.error("undeliverable subject", extra={"why": str(error)})
+                await self._bus.ack(message.reply)
+                continue
+            last = message.attempt >= self._attempts
+            if origin.lane is Lane.BATCH:
+                await self._frame(origin.tenant, _entries(message, last_attempt=last))
+            else:
+                singles[origin.tenant].append(_submission(message, origin, last_attempt=last))
+        for tenant, submissions in singles.items():
+            await self._frame(tenant, submissions)
+
+    async def _interactive(self, message: Message) -> None:
+        try:
+            origin = subjects.origin(message.subject)
+        except BadEvidence as error:
+            _log.warning("undeliverable subject", extra={"why": str(error)})
+            return
+        evidence = _decoded(message)
+        submission = Submission(
+            origin.name, evidence, message.data, message.received_at, message.reply, ack="", last_attempt=True
+        )
+        await self._frame(origin.tenant, [submission])
+
+    async def _challenge(self, message: Message) -> None:
+        origin = subjects.origin(message.subject)
+        expires = int(self._clock()) + NONCE_SECONDS
+        nonce = freshness.issue_nonce(
+            self._nonce_key, origin.tenant, origin.name, expires=expires, salt=secrets.token_bytes(SALT_BYTES)
+        )
+        answer = msgspec.json.encode({"nonce": nonce, "expires": expires})
+        await self._bus.publish(message.reply, answer)
+
+    async def _tick(self, message: Message) -> None:
+        tenant = message.subject.rpartition(".")[2]
+        await self._learn(tenant, message.data)
+
+    # ── frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _frame(self, tenant: str, submissions: Sequence[Submission]) -> None:
+        loaded = self._configs.current(tenant)
+        if loaded is None:
+            _log.warning("no configuration", extra={"tenant": tenant})
+            await self._postpone(submissions)
+            return
+        config = loaded.config
+        stage = await self._stages.of(tenant, config.version)
+        if not self._ticks[tenant]:
+            await self._last_ticks(tenant)
+        with metrics.STAGE_SECONDS.labels("parse").time():
+            items = await self._items(tenant, stage, submissions)
+        metrics.STAGE_ITEMS.labels("parse").inc(len(items))
+        if items:
+            await self._handoff(Frame(tenant, config.version, tuple(items)))
+
+    async def _items(self, tenant: str, stage: Parse, submissions: Sequence[Submission]) -> list[Item]:
+        """Prove one by one, letting the interactive lane in between; what shares an ack waits together."""
+        items: list[Item] = []
+        waiting: list[Submission] = []
+        for submission in submissions:
+            try:
+                item = await self._item(tenant, stage, submission)
+            except Unavailable:
+                waiting.append(submission)
+            else:
+                items.append(item)
+            await asyncio.sleep(0)
+        await self._postpone(waiting)
+        held = {submission.ack for submission in waiting}
+        return [item for item in items if item.ack not in held]
+
+    async def _item(self, tenant: str, stage: Parse, submission: Submission) -> Item:
+        if submission.last_attempt and submission.ack:
+            return await self._dead(tenant, submission)
+        item = stage(submission, self._ticks[tenant])
+        context = item.context
+        if context.fresh and context.nonce is not None:
+            return await self._spend(item, context.nonce)
+        return item
+
+    async def _dead(self, tenant: str, submission: Submission) -> Item:
+        """Give up on Evidence that kills what touches it: keep a copy, answer with a Malfunction."""
+        item = exhausted(submission, tenant, self._attempts)
+        metrics.DEAD_LETTERS.inc()
+        _log.error("dead letter", extra={"tenant": tenant, "attestation": item.context.attestation_id.hex()})
+        message_id = f"dead-{item.context.attestation_id.hex()}"
+        subject = subjects.dead(tenant, submission.agent)
+        await self._bus.store([Record(subject=subject, data=submission.data, message_id=message_id)])
+        return item
+
+    async def _spend(self, item: Item, nonce: bytes) -> Item:
+        """A nonce serves one attestation; the redelivery of that attestation is the same one."""
+        key = hashlib.sha256(nonce).hexdigest()
+        holder = await self._bus.create(subjects.NONCES, key, item.context.attestation_id)
+        if holder is None or holder == item.context.attestation_id:
+            return item
+        return rejected(item, Reason.CHALLENGE_REUSED, "the nonce has served another attestation")
+
+    async def _postpone(self, submissions: Sequence[Submission]) -> None:
+        for ack in dict.fromkeys(submission.ack for submission in submissions if submission.ack):
+            await self._bus.retry_later(ack, _RETRY_SECONDS)
+
+    # ── ticks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _last_ticks(self, tenant: str) -> None:
+        try:
+            last = await self._bus.request(subjects.last_epoch(tenant), b"", timeout=1.0)
+        except Unavailable:
+            return
+        await self._learn(tenant, last.data)
+
+    async def _learn(self, tenant: str, marker: bytes) -> None:
+        try:
+            ticks = freshness.decode_marker(marker, self._bell_keys, tenant)
+        except BadToken as error:
+            _log.warning("epoch marker ignored", extra={"tenant": tenant, "why": str(error)})
+            return
+        known = self._ticks[tenant] | ticks
+        self._ticks[tenant] = {epoch: known[epoch] for epoch in sorted(known)[-_TICKS_KEPT:]}
+
+
+async def run(process: Process, handoff: Handoff | None = None) -> None:
+    """Run the parse stage; frames go to match over the bus unless a handoff says otherwise."""
+    nonce_key = process.settings.path("nonce_key").read_bytes()
+    intake = Intake(
+        process,
+        Versioned(process.configs, lambda loaded: _stage(loaded, nonce_key)),
+        handoff or forward(process.bus, subjects.STAGE_CLAIMS),
+        nonce_key=nonce_key,
+        bell_keys=msgspec.json.decode(process.settings.path("bell_keys").read_bytes(), type=Jwks).keys,
+    )
+    await intake.run(process.settings.frame)
+
+
+def _stage(loaded: Loaded, nonce_key: bytes) -> Parse:
+    return Parse(loaded.config, Snapshot(loaded.config.endorsements, loaded.documents), nonce_key)
+
+
+def _decoded(message: Message) -> EvidenceCollection | BadEvidence:
+    try:
+        return decode_collection(message.data, message.headers.get(CONTENT_TYPE, MSGPACK))
+    except BadEvidence as error:
+        return error
+
+
+def _submission(message: Message, origin: Origin, *, last_attempt: bool) -> Submission:
+    evidence = _decoded(message)
+    reply = ""
+    wanted = message.headers.get(REPLY_HEADER)
+    if wanted is not None:
+        try:
+            reply = subjects.reply(origin.tenant, origin.name, wanted)
+        except BadEvidence as error:
+            evidence = error
+    return Submission(
+        origin.name, evidence, message.data, message.received_at, reply, message.reply, last_attempt=last_attempt
+    )
+
+
+def _entries(message: Message, *, last_attempt: bool) -> list[Submission]:
+    """One submission for each entry; entries share the ack, so the message is done when all its results are stored."""
+    origin = subjects.origin(message.subject)
+
+    def submission(agent: str, evidence: EvidenceCollection | BadEvidence, data: bytes) -> Submission:
+        return Submission(agent, evidence, data, message.received_at, "", message.reply, last_attempt=last_attempt)
+
+    try:
+        entries = decode_batch(message.data)
+    except BadEvidence as error:
+        return [submission(origin.name, error, message.data)]
+    submissions = []
+    for data in entries:
+        try:
+            entry = decode_entry(data)
+            submissions.append(submission(subjects.checked_name(entry.agent), entry.collection, data))
+        except BadEvidence as error:
+            submissions.append(submission(origin.name, error, data))
+        except Misconfigured as error:
+            submissions.append(submission(origin.name, BadEvidence(Reason.WRONG_AGENT, str(error)), data))
+    return submissions
