@@ -86,7 +86,7 @@ def prove_path(
     The pool may be in any order and may hold strangers. `roots` are DER SubjectPublicKeyInfo; a root certificate in
     the pool is a convenience, its key decides. Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
     """
-    path = _signed_path(leaf, tuple(pool), roots)
+    path = signed_path(leaf, tuple(pool), roots)
     check_window(path.not_before, path.not_after, now, "certificate chain")
     return path
 
@@ -100,7 +100,11 @@ def check_window(start: datetime, end: datetime, now: datetime, what: str) -> No
 
 
 @lru_cache(maxsize=65536)
-def _signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], roots: frozenset[bytes]) -> Path:
+def signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], roots: frozenset[bytes]) -> Path:
+    """Path as in `prove_path`, its time not yet judged: for proofs that are cached; check its window on every call.
+
+    Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | BAD_SIGNATURE | MALFORMED).
+    """
     path = [leaf]
     while public_key(path[-1]).spki not in roots:
         if len(path) >= MAX_PATH:
