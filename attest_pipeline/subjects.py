@@ -150,6 +150,29 @@ def replies(tenant: str) -> str:
     return f"reply.{_checked_token(tenant)}.>"
 
 
+class Import(NamedTuple):
+    """One import of a tenant's account: `to` is its subject there, `subject` what it is in the service account.
+
+    A service import carries requests (and their answers) to the service, a stream import carries messages from it.
+    """
+
+    is_service: bool
+    subject: str
+    to: str
+
+
+def imports(tenant: str) -> tuple[Import, ...]:
+    """Everything that crosses between a tenant's account and the service; the first that fits counts."""
+    checked_name(tenant)
+    return (
+        *(Import(is_service=True, subject=service(lane, tenant), to=view(lane)) for lane in ASKED),
+        Import(is_service=True, subject=last_epoch(tenant), to=LAST_EPOCH),
+        Import(is_service=False, subject=epoch(tenant), to=EPOCH),
+        Import(is_service=False, subject=service(Lane.RESULT, tenant), to=view(Lane.RESULT)),
+        Import(is_service=False, subject=replies(tenant), to=">"),
+    )
+
+
 def matches(pattern: str, subject: str) -> bool:
     """Whether a subscription to `pattern` (`*` one token, a last `>` one or more) hears `subject`."""
     wanted, tokens = pattern.split("."), subject.split(".")
