@@ -12,7 +12,7 @@ import msgspec
 
 from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters import metrics
-from attest_pipeline.adapters.config_store import ConfigStore, Loaded
+from attest_pipeline.adapters.config_store import Loaded
 from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
 from attest_pipeline.jws import BadToken, Jwk, Jwks
