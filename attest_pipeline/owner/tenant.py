@@ -11,8 +11,9 @@ from msgspec import Struct
 
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import MARK, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
-from attest_pipeline.verifiers import DEVELOPMENT_ONLY
 
+DEVELOPMENT_ONLY: Final = frozenset({"sample"})
+"""TEEs that prove nothing."""
 _TOKEN_SECONDS: Final = range(60, 7 * 86400 + 1)
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----\s([A-Za-z0-9+/=\s]+)-----END")
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
@@ -112,7 +113,7 @@ def _check_production(config: TenantConfig, documents: Mapping[str, bytes]) -> N
 
 
 def _marked(document: bytes) -> bool:
-    """Whether a document, or a PEM block inside it (DCAP collateral is JSON full of them), was made by the simulator."""
+    """Whether a document, or a PEM block inside it (DCAP collateral holds many), comes from the simulator."""
     blocks = (_decoded(block) for block in _PEM.findall(document.replace(rb"\n", b"\n")))
     return any(MARK.encode() in data for data in (document, *blocks))
 

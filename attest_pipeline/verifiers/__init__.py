@@ -7,7 +7,6 @@ from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Verifier
 
 GROUP = "attest_pipeline.verifiers"
-DEVELOPMENT_ONLY = frozenset({"sample"})
 
 
 def load(allowed: Iterable[str], trust_anchors: Mapping[str, tuple[bytes, ...]]) -> dict[str, Verifier]:
