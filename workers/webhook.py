@@ -9,9 +9,10 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from attest_pipeline.adapters.guarded_http import GuardedClient
 from attest_pipeline.adapters.metrics import WEBHOOK_DELIVERIES, WEBHOOK_DISABLED, WEBHOOK_LAG
 from attest_pipeline.adapters.webhook_sender import WebhookSender
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.ports import Bus, Message
 from attest_pipeline.subjects import RESULTS, webhook_consumer
 from attest_pipeline.webhook import (
@@ -23,8 +24,10 @@ from attest_pipeline.webhook import (
     delivery_of,
     is_spent,
     is_wanted,
+    read_endpoints,
     retry_delay,
 )
+from workers._process import Process
 
 BATCH: Final = 16
 """Deliveries in flight for one endpoint; all of a batch run at once, so it ends within one HTTP timeout."""
@@ -35,23 +38,34 @@ DISABLED_DELAY: Final = 3600.0
 _log: Final = logging.getLogger(__name__)
 
 
-async def run(
+async def run(process: Process) -> None:
+    """Deliver to the endpoints of the file `ATTEST_WEBHOOKS` until the bus stops."""
+    path = process.settings.path("webhooks")
+    try:
+        endpoints = read_endpoints(path.read_bytes())
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
+    async with GuardedClient() as public, GuardedClient(allow_private=True) as private:
+        sender = WebhookSender(public, private, process.clock)
+        await deliver(process.bus, endpoints, sender=sender, clock=process.clock, sleep=process.sleep)
+
+
+async def deliver(
     bus: Bus,
     endpoints: Sequence[Endpoint],
     *,
     sender: WebhookSender,
     clock: Callable[[], float],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    """Deliver until the bus drains. `clock` gives seconds since 1970.
+    """Deliver until the bus stops. `clock` gives seconds since 1970.
 
-    Raises Misconfigured, before anything is sent, for an endpoint whose URL can never be called.
+    Raises Misconfigured, before anything is sent, for an endpoint whose URL can never be called, and Unavailable where
+    an endpoint has no consumer.
     """
     for endpoint in endpoints:
         sender.check(endpoint)
-    async with asyncio.TaskGroup() as tasks:
-        for endpoint in endpoints:
-            tasks.create_task(_Feed(bus, endpoint, sender, clock, sleep).run())
+    await asyncio.gather(*(_Feed(bus, endpoint, sender, clock, sleep).run() for endpoint in endpoints))
 
 
 class _Feed:
