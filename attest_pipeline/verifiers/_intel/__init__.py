@@ -1,0 +1,1 @@
+"""What Intel's two TEEs share: DCAP quotes, PCK certificates, collateral and TCB levels."""

@@ -1,0 +1,155 @@
+"""DCAP quotes, bytes to struct: header, body, signature data, SGX report. All numbers are little-endian.
+
+Source: Intel SGX ECDSA QuoteLibReference (quote v3), Intel TDX DCAP Quoting Library API, appendix A.3 (quote v4, v5).
+"""
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final, NamedTuple
+
+from attest_pipeline.errors import BadEvidence, Reason
+
+MAX_QUOTE: Final = 64 * 1024
+INTEL_QE_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+_ECDSA_P256: Final = 2
+_TEE_SGX: Final = 0
+_TEE_TDX: Final = 0x81
+_QE_REPORT_CERTIFICATION: Final = 6
+_PCK_CHAIN: Final = 5
+
+_HEADER: Final = Struct("<HHIHH16s20s")
+_BODY_HEAD: Final = Struct("<HI")
+_LENGTH: Final = Struct("<I")
+_CERTIFICATION: Final = Struct("<HI")
+_QE_HEAD: Final = Struct("<384s64sH")
+_SGX_REPORT: Final = Struct("<16s4s28x16s32s32x32s96xHH60x64s")
+
+
+class BodyType(IntEnum):
+    """What a quote reports on; the numbers of quote v5."""
+
+    SGX = 1
+    TD_1_0 = 2
+    TD_1_5 = 3
+
+
+_BODY_SIZE: Final = {BodyType.SGX: 384, BodyType.TD_1_0: 584, BodyType.TD_1_5: 648}
+_BODY_OF_TEE: Final = {_TEE_SGX: BodyType.SGX, _TEE_TDX: BodyType.TD_1_0}
+
+
+class Quote(NamedTuple):
+    """A quote, cut up: `signed` runs from the header to the end of the body, `signature` is r||s over it.
+
+    `certification` is the attestation key and what vouches for it, the same bytes in every quote of a platform.
+    """
+
+    version: int
+    body_type: BodyType
+    body: bytes
+    signed: bytes
+    signature: bytes
+    certification: bytes
+
+
+class Certification(NamedTuple):
+    """What vouches for the attestation key (x||y): the QE's report, signed by the PCK, and the PCK chain as sent."""
+
+    attestation_key: bytes
+    qe_report: bytes
+    qe_signature: bytes
+    qe_auth: bytes
+    pck_chain: bytes
+
+
+class SgxReport(NamedTuple):
+    """An SGX enclave report, of an application enclave or of the QE (sgx_report.h, report_body_t)."""
+
+    cpusvn: bytes
+    miscselect: bytes
+    attributes: bytes
+    mrenclave: bytes
+    mrsigner: bytes
+    isvprodid: int
+    isvsvn: int
+    report_data: bytes
+
+    @property
+    def debug(self) -> bool:
+        """Whether the enclave can be read by a debugger (ATTRIBUTES.DEBUG, bit 1)."""
+        return bool(self.attributes[0] & 0b10)
+
+
+def parse_quote(data: bytes) -> Quote:
+    """Quote v3, v4 or v5 out of its bytes; zeros after it are allowed, because transports pad.
+
+    Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
+    """
+    if not data:
+        raise BadEvidence(Reason.EMPTY, "no quote")
+    if len(data) > MAX_QUOTE:
+        raise BadEvidence(Reason.TOO_LARGE, f"quote of {len(data)} bytes")
+    version, key_type, tee_type, _, _, vendor, _ = _HEADER.unpack(_cut(data, 0, _HEADER.size, "header"))
+    body_type, start = _locate_body(data, version, tee_type)
+    if key_type != _ECDSA_P256 or vendor != INTEL_QE_VENDOR:
+        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"attestation key type {key_type}, QE vendor {vendor.hex()}")
+    end = start + _BODY_SIZE[body_type]
+    body = _cut(data, start, _BODY_SIZE[body_type], "body")
+    (length,) = _LENGTH.unpack(_cut(data, end, _LENGTH.size, "signature length"))
+    signature_data = _cut(data, end + _LENGTH.size, length, "signature data")
+    if data[end + _LENGTH.size + length :].strip(b"\0"):
+        raise BadEvidence(Reason.MALFORMED, "bytes other than zeros after the quote")
+    return Quote(version, body_type, body, data[:end], signature_data[:64], signature_data[64:])
+
+
+def parse_certification(data: bytes, version: int) -> Certification:
+    """The certification of a quote of that version; every length must fit exactly.
+
+    Raises BadEvidence(MALFORMED | MISSING_ENDORSEMENT), the latter if a PPID stands in place of the PCK chain.
+    """
+    key, rest = _cut(data, 0, 64, "attestation key"), data[64:]
+    if version > 3:  # noqa: PLR2004 - since v4 the QE part is itself certification data, of type 6
+        kind, rest = _certification_data(rest)
+        if kind != _QE_REPORT_CERTIFICATION:
+            raise BadEvidence(Reason.MALFORMED, f"certification data of type {kind} around the QE report")
+    report, signature, auth_length = _QE_HEAD.unpack(_cut(rest, 0, _QE_HEAD.size, "QE report"))
+    auth = _cut(rest, _QE_HEAD.size, auth_length, "QE authentication data")
+    kind, chain = _certification_data(rest[_QE_HEAD.size + auth_length :])
+    if kind != _PCK_CHAIN:
+        raise BadEvidence(Reason.MISSING_ENDORSEMENT, f"certification data of type {kind} brings no PCK certificate")
+    return Certification(key, report, signature, auth, chain)
+
+
+def parse_sgx_report(body: bytes) -> SgxReport:
+    """SGX report out of its 384 bytes."""
+    return SgxReport(*_SGX_REPORT.unpack(body))
+
+
+def _locate_body(data: bytes, version: int, tee_type: int) -> tuple[BodyType, int]:
+    """Type and offset of the body. Since v5 the quote says both type and size; before, the TEE type decides."""
+    expected = _BODY_OF_TEE.get(tee_type)
+    if expected is None or version not in {3, 4, 5} or (version == 3 and expected is not BodyType.SGX):  # noqa: PLR2004
+        raise BadEvidence(Reason.MALFORMED, f"no quote: version {version}, TEE type {tee_type:#x}")
+    if version < 5:  # noqa: PLR2004
+        return expected, _HEADER.size
+    number, size = _BODY_HEAD.unpack(_cut(data, _HEADER.size, _BODY_HEAD.size, "body type"))
+    if number not in BodyType.__members__.values():
+        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"quote body of type {number}")
+    body_type = BodyType(number)
+    if size != _BODY_SIZE[body_type] or (body_type is BodyType.SGX) != (expected is BodyType.SGX):
+        raise BadEvidence(Reason.MALFORMED, f"quote body of type {number}, {size} bytes, TEE type {tee_type:#x}")
+    return body_type, _HEADER.size + _BODY_HEAD.size
+
+
+def _certification_data(data: bytes) -> tuple[int, bytes]:
+    """Type and content of certification data that must fill `data`."""
+    kind, length = _CERTIFICATION.unpack(_cut(data, 0, _CERTIFICATION.size, "certification data"))
+    if length != len(data) - _CERTIFICATION.size:
+        raise BadEvidence(Reason.MALFORMED, f"certification data says {length} bytes")
+    return kind, data[_CERTIFICATION.size :]
+
+
+def _cut(data: bytes, start: int, size: int, what: str) -> bytes:
+    piece = data[start : start + size]
+    if len(piece) != size:
+        raise BadEvidence(Reason.MALFORMED, f"quote ends inside its {what}")
+    return piece

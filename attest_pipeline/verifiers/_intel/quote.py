@@ -1,0 +1,132 @@
+"""The proof of a DCAP quote: from its signature through attestation key, QE and PCK to Intel's root.
+
+Source: Intel SGX/TDX DCAP Quote Verification Library, QuoteVerifier and EnclaveReportVerifier.
+"""
+
+import hashlib
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from attest_pipeline.crypto import EcKey, UnusableKey, load_point
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._intel.abi import BodyType, Quote, SgxReport, parse_certification, parse_sgx_report
+from attest_pipeline.verifiers._intel.collateral import Collateral, check_collateral, prove_collateral
+from attest_pipeline.verifiers._intel.documents import EnclaveIdentity
+from attest_pipeline.verifiers._intel.pck import Pck, Platform, load_pck
+from attest_pipeline.verifiers._shared.x509 import Path, check_not_revoked, check_window, public_key, signed_path
+
+CHECKS: Final = (
+    "collateral_signatures",
+    "collateral_current",
+    "collateral_signers_not_revoked",
+    "pck_chain_to_pinned_root",
+    "pck_chain_current",
+    "pck_chain_not_revoked",
+    "qe_report_signature",
+    "attestation_key_bound_to_qe",
+    "qe_identity",
+    "qe_not_debug",
+    "collateral_of_this_platform",
+    "quote_signature",
+    "tcb_level",
+)
+"""What holds once `prove_quote` has returned and the TCB is judged."""
+
+
+class AttestationKey(NamedTuple):
+    """A key that a QE says it made, that QE's report, and the PCK (with its path) that vouches for the QE.
+
+    `signer` is SHA-256 of the PCK's SubjectPublicKeyInfo, in hexadecimal.
+    """
+
+    key: EcKey
+    signer: str
+    qe: SgxReport
+    pck: Pck
+    path: Path
+
+
+class Proof(NamedTuple):
+    """What a quote that holds rests on."""
+
+    quote: Quote
+    attestation: AttestationKey
+    collateral: Collateral
+
+
+def prove_quote(quote: Quote, document: bytes, roots: frozenset[bytes], *, now: datetime, minimum: int = 0) -> Proof:
+    """Prove the quote under that collateral at `now`, all but its TCB level. Raises BadEvidence.
+
+    `minimum` is the least TCB evaluation data number that the collateral may have.
+    """
+    collateral = prove_collateral(document, roots)
+    check_collateral(collateral, now=now, minimum=minimum)
+    attestation = prove_attestation_key(quote.certification, quote.version, collateral.root)
+    check_window(attestation.path.not_before, attestation.path.not_after, now, "PCK certificate chain")
+    _check_pck(attestation, collateral, now)
+    _check_platform(quote, attestation.pck.platform, collateral)
+    _check_qe(attestation.qe, collateral.qe_identity)
+    if not attestation.key.verify_raw(quote.signature, quote.signed, "sha256"):
+        raise BadEvidence(Reason.BAD_SIGNATURE, "quote is not signed by its attestation key")
+    return Proof(quote, attestation, collateral)
+
+
+@lru_cache(maxsize=8192)
+def prove_attestation_key(certification: bytes, version: int, root: bytes) -> AttestationKey:
+    """Attestation key proven to come from a QE on a platform whose PCK leads to the root; time is not judged here.
+
+    A platform sends the same certification with every quote, so the proof is cached by content.
+    Raises BadEvidence(BAD_SIGNATURE | UNBOUND | BAD_CHAIN | UNTRUSTED_ROOT | MALFORMED | MISSING_ENDORSEMENT).
+    """
+    parts = parse_certification(certification, version)
+    pck = load_pck(parts.pck_chain)
+    path = signed_path(pck.certificate, pck.pool, frozenset((root,)))
+    pck_key = public_key(pck.certificate)
+    if not isinstance(pck_key, EcKey) or not pck_key.verify_raw(parts.qe_signature, parts.qe_report, "sha256"):
+        raise BadEvidence(Reason.BAD_SIGNATURE, "QE report is not signed by the PCK")
+    report = parse_sgx_report(parts.qe_report)
+    bound = hashlib.sha256(parts.attestation_key + parts.qe_auth).digest()
+    if report.report_data != bound + bytes(32):
+        raise BadEvidence(Reason.UNBOUND, "QE report does not bind the attestation key")
+    try:
+        key = load_point("P-256", b"\x04" + parts.attestation_key)
+    except UnusableKey:
+        raise BadEvidence(Reason.MALFORMED, "attestation key is no point of P-256") from None
+    return AttestationKey(key, hashlib.sha256(pck_key.spki).hexdigest(), report, pck, path)
+
+
+def _check_pck(attestation: AttestationKey, collateral: Collateral, now: datetime) -> None:
+    """The PCK was issued by the CA whose CRL the collateral brings; neither it nor that CA is revoked."""
+    issued = [item for item in attestation.path.certificates if public_key(item).spki != collateral.root]
+    if len(issued) != 2 or public_key(issued[1]).spki != collateral.authority:  # noqa: PLR2004 - PCK and its CA
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "PCK CRL is not of the CA that issued the PCK")
+    check_not_revoked(issued[0], collateral.pck_crl, now)
+    check_not_revoked(issued[1], collateral.root_crl, now)
+
+
+def _check_platform(quote: Quote, platform: Platform, collateral: Collateral) -> None:
+    """The collateral speaks of this TEE and of this kind of platform."""
+    tcb_info, identity = collateral.tcb_info, collateral.qe_identity
+    sgx = quote.body_type is BodyType.SGX
+    if tcb_info.id != ("SGX" if sgx else "TDX") or identity.id != ("QE" if sgx else "TD_QE"):
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"collateral is for {tcb_info.id} and {identity.id}")
+    if (tcb_info.fmspc, tcb_info.pce_id) != (platform.fmspc, platform.pceid):
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"collateral is not for FMSPC {platform.fmspc.hex()}")
+
+
+def _check_qe(report: SgxReport, identity: EnclaveIdentity) -> None:
+    """The enclave that made the attestation key is Intel's QE, and no debugger could read it."""
+    if report.debug:
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, "QE runs in debug mode")
+    if (
+        report.mrsigner != identity.mrsigner
+        or report.isvprodid != identity.isvprodid
+        or _masked(report.attributes, identity.attributes_mask) != identity.attributes
+        or _masked(report.miscselect, identity.miscselect_mask) != identity.miscselect
+    ):
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, "QE is not the enclave of the QE identity")
+
+
+def _masked(value: bytes, mask: bytes) -> bytes:
+    return bytes(map(int.__and__, value, mask))

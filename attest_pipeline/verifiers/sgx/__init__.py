@@ -1,0 +1,5 @@
+"""Intel SGX: quotes v3 (and v4, v5) over an enclave report."""
+
+from attest_pipeline.verifiers.sgx.verify import SgxVerifier
+
+__all__ = ["SgxVerifier"]

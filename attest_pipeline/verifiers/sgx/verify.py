@@ -1,0 +1,26 @@
+"""Proof of SGX Evidence: item `quote`, endorsement `collateral`."""
+
+from datetime import datetime
+
+from attest_pipeline.model import Claims, Endorsements, Evidence
+from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge, judge_platform
+from attest_pipeline.verifiers.sgx.abi import enclave_report
+from attest_pipeline.verifiers.sgx.claims import make_claims
+
+
+class SgxVerifier(DcapVerifier):
+    """Proves SGX quotes. Debug mode and an old TCB are reported, not refused: judging them is policy."""
+
+    tee = "sgx"
+    media_types = frozenset({"application/vnd.intel.sgx.quote"})
+
+    def verify(
+        self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
+    ) -> Claims:
+        """Prove the quote at `now`; `challenge` is all 64 bytes of report_data. Raises BadEvidence."""
+        quote = self._quote(evidence)
+        report = enclave_report(quote)
+        proof = self._prove(quote, endorsements, now)
+        verdict = judge_platform(proof)
+        bound = check_challenge(report.report_data, challenge)
+        return make_claims(report, proof, verdict, bound=bound)

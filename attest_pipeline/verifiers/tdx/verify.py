@@ -1,0 +1,61 @@
+"""Proof of TDX Evidence: item `quote`, optional item `event_log` (CCEL), endorsement `collateral`."""
+
+from datetime import datetime
+
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import Claims, Endorsements, Evidence
+from attest_pipeline.verifiers._intel.documents import TcbInfo
+from attest_pipeline.verifiers._intel.tcb import module_identity
+from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge, judge_platform
+from attest_pipeline.verifiers._shared.eventlog import replay_tcg2
+from attest_pipeline.verifiers.tdx.abi import TdReport, td_report
+from attest_pipeline.verifiers.tdx.claims import make_claims
+
+
+class TdxVerifier(DcapVerifier):
+    """Proves TDX quotes. Debug mode, weak attributes and an old TCB are reported, not refused: that is policy."""
+
+    tee = "tdx"
+    media_types = frozenset({"application/vnd.intel.tdx.quote"})
+
+    def verify(
+        self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
+    ) -> Claims:
+        """Prove the quote at `now`; `challenge` is all 64 bytes of report_data. Raises BadEvidence."""
+        quote = self._quote(evidence)
+        report = td_report(quote)
+        proof = self._prove(quote, endorsements, now)
+        check_module(report, proof.collateral.tcb_info)
+        verdict = judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2)
+        bound = check_challenge(report.report_data, challenge)
+        log = evidence.items.get("event_log")
+        replayed = () if log is None else check_event_log(report, log)
+        return make_claims(report, proof, verdict, ("tdx_module_identity", *replayed), bound=bound)
+
+
+def check_module(report: TdReport, tcb_info: TcbInfo) -> None:
+    """Require the TDX module that Intel signed for this version, without attributes, as Intel's QVL does.
+
+    Raises BadEvidence(IDENTITY_MISMATCH | TCB_NOT_FOUND | BAD_ENDORSEMENT).
+    """
+    identity = module_identity(tcb_info, report.tee_tcb_svn[1])
+    if report.mrsignerseam != identity.mrsigner:
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, "MRSIGNERSEAM is not that of the TDX module identity")
+    if any(report.seamattributes) or report.seamattributes != identity.attributes:
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, "SEAMATTRIBUTES are not those of the TDX module identity")
+
+
+def check_event_log(report: TdReport, log: bytes) -> tuple[str, ...]:
+    """Names of the checks made: one for each RTMR that the log explains (its register i + 1 is RTMR i).
+
+    A register that the log does not extend is not compared, because run-time events never enter the CCEL.
+    Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
+    """
+    registers = replay_tcg2(log, "sha384")
+    explained = [index for index in range(len(report.rtmrs)) if index + 1 in registers]
+    if not explained:
+        raise BadEvidence(Reason.LOG_MISMATCH, "event log extends no RTMR")
+    for index in explained:
+        if registers[index + 1] != report.rtmrs[index]:
+            raise BadEvidence(Reason.LOG_MISMATCH, f"event log does not replay to RTMR{index}")
+    return tuple(f"event_log_rtmr{index}" for index in explained)
