@@ -62,24 +62,29 @@ def set_up_logging(level: str) -> None:
 
 
 async def run_until_told(process: Process, work: Callable[[Process], Awaitable[None]]) -> None:
-    """Run a worker kind until it ends, SIGTERM or SIGINT; then let it finish what is in flight, and disconnect.
-
-    An error of the worker ends the process, so that its supervisor starts it again.
-    """
+    """Run a worker kind until it fails, SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stopping.set)
+    async with health_endpoint(process.settings.health_port):
+        await run_until_stopped(process, work)
+
+
+async def run_until_stopped(process: Process, work: Callable[[Process], Awaitable[None]]) -> None:
+    """Run a worker kind until `stopping` is set; then let it finish what is in flight, and disconnect.
+
+    An error of the worker ends the process, so that its supervisor starts it again.
+    """
     follower = asyncio.create_task(process.configs.follow())
     worker = asyncio.ensure_future(work(process))
     told = asyncio.create_task(process.stopping.wait())
-    async with health_endpoint(process.settings.health_port):
-        _log.info("working")
-        await asyncio.wait({worker, told, follower}, return_when=asyncio.FIRST_COMPLETED)
-        process.stopping.set()
-        await process.bus.stop()
-        await asyncio.gather(worker, follower)
-        await process.bus.drain()
-        _log.info("drained")
+    _log.info("working")
+    await asyncio.wait({worker, told, follower}, return_when=asyncio.FIRST_COMPLETED)
+    process.stopping.set()
+    await process.bus.stop()
+    await asyncio.gather(worker, follower)
+    await process.bus.drain()
+    _log.info("drained")
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,40 @@
+"""A tenant made of simulated vendors: its configuration directory, written from what the vendors endorse."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives import serialization
+
+from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters.site import Site, add_tenant, issuer
+from attest_pipeline.owner.tenant import TenantSettings
+from attest_pipeline.simulator.device import Vendor
+
+
+def write_tenant(site: Site, tenant: str, vendors: Sequence[Vendor], *, annotate: bool = False) -> Path:
+    """Write a development tenant that trusts these vendors and allows replay. Returns its directory."""
+    settings = TenantSettings(
+        issuer=issuer(tenant),
+        audience=tenant,
+        tees=tuple(dict.fromkeys(vendor.tee for vendor in vendors)),
+        environment="development",
+        annotate=annotate,
+        allow_replay=True,
+    )
+    directory = add_tenant(site, tenant, settings)
+    for vendor in vendors:
+        _write(directory, vendor)
+    return directory
+
+
+def _write(directory: Path, vendor: Vendor) -> None:
+    references = directory / "reference-values" / f"{vendor.tee}.json"
+    references.parent.mkdir(exist_ok=True)
+    references.write_bytes(msgspec.json.format(msgspec.json.encode(vendor.reference_values()), indent=2))
+    config_dir.write_endorsements(directory / "endorsements", dict(vendor.endorsements()))
+    for number, anchor in enumerate(vendor.trust_anchors()):
+        path = directory / "trust-anchors" / anchor.vendor / f"{vendor.tee}-{number}.pem"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        key = serialization.load_der_public_key(anchor.spki)
+        path.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
