@@ -1,0 +1,1 @@
+"""What Arm CCA and the token formats derived from it share."""
