@@ -89,6 +89,7 @@ class _Feed:
 
     async def run(self) -> None:
         """Deliver batch by batch; wait longer after each batch of which nothing arrived."""
+        WEBHOOK_DISABLED.labels(self._endpoint.id).set(0)
         async for messages in self._bus.pull(RESULTS, webhook_consumer(self._endpoint.id), batch=BATCH):
             verdicts = await asyncio.gather(*(self._handle(message) for message in messages))
             if Verdict.DELIVERED in verdicts:
