@@ -1,15 +1,18 @@
 """X.509 for attestation: paths by issuer to a pinned key, judged at an injected time, and CRLs (RFC 5280).
 
 Vendor chains are no web PKI (RSA-PSS, no names, roots pinned by key), so the path is built here. A proof that does not
-depend on the time is cached by content; the time is checked on every call.
+depend on the time is cached by content; the time is checked on every call. What is not proven yet is remembered only
+in small caches, because a parsed certificate may weigh thirty times its bytes.
 """
 
+import warnings
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
@@ -20,14 +23,24 @@ MAX_CRL: Final = 4 * 1024 * 1024
 MAX_PATH: Final = 8
 _PEM_BEGIN: Final = b"-----BEGIN"
 _PEM_CERTIFICATE_END: Final = b"-----END CERTIFICATE-----"
+_PARSED_LATE: Final = (
+    "subject", "issuer", "extensions", "signature_hash_algorithm", "signature_algorithm_parameters",
+)  # fmt: skip
+_PARSE_ERRORS: Final = (
+    ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 
 
 class Path(NamedTuple):
-    """A proven path, leaf first; valid from the latest start to the earliest end of its certificates."""
+    """A proven path, leaf first; valid from the latest start to the earliest end of its certificates.
+
+    `root` is the pinned key (DER SubjectPublicKeyInfo) that the last certificate holds or is signed by.
+    """
 
     certificates: tuple[x509.Certificate, ...]
     not_before: datetime
     not_after: datetime
+    root: bytes
 
     @property
     def leaf(self) -> x509.Certificate:
@@ -43,20 +56,25 @@ class Crl(NamedTuple):
     next_update: datetime
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=256)
 def load_certificate(data: bytes) -> x509.Certificate:
-    """Certificate from DER or PEM. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    """Certificate from DER or PEM, every part that is read later parsed. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     if len(data) > MAX_CERTIFICATE:
         raise BadEvidence(Reason.TOO_LARGE, f"certificate of {len(data)} bytes")
+    pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
-        if data.lstrip().startswith(_PEM_BEGIN):
-            return x509.load_pem_x509_certificate(data)
-        return x509.load_der_x509_certificate(data)
-    except ValueError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # AMD numbers every VCEK 0, at which `cryptography` warns
+            certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+        certificate.public_key()
+        for part in _PARSED_LATE:
+            getattr(certificate, part)
+    except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.MALFORMED, f"no X.509 certificate: {str(error)[:120]}") from None
+    return certificate
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def load_bundle(data: bytes) -> tuple[x509.Certificate, ...]:
     """Certificates of a PEM bundle, in its order. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     blocks = [block + _PEM_CERTIFICATE_END for block in data.split(_PEM_CERTIFICATE_END)[:-1]]
@@ -65,17 +83,18 @@ def load_bundle(data: bytes) -> tuple[x509.Certificate, ...]:
     return tuple(load_certificate(block[block.find(_PEM_BEGIN) :]) for block in blocks)
 
 
+@lru_cache(maxsize=8192)
 def public_key(certificate: x509.Certificate) -> EcKey | RsaKey:
-    """Public key of a certificate. Raises BadEvidence(MALFORMED) for a kind that is not admitted."""
+    """Public key of a proven certificate, remembered. Raises BadEvidence(MALFORMED) for a kind that is not admitted."""
+    return _unproven_key(certificate)
+
+
+@lru_cache(maxsize=256)
+def _unproven_key(certificate: x509.Certificate) -> EcKey | RsaKey:
     try:
-        return _wrapped(certificate)
-    except (UnusableKey, ValueError) as error:
+        return wrap(certificate.public_key())
+    except UnusableKey as error:
         raise BadEvidence(Reason.MALFORMED, f"certificate key: {error}") from None
-
-
-@lru_cache(maxsize=65536)
-def _wrapped(certificate: x509.Certificate) -> EcKey | RsaKey:
-    return wrap(certificate.public_key())
 
 
 def prove_path(
@@ -99,32 +118,40 @@ def check_window(start: datetime, end: datetime, now: datetime, what: str) -> No
         raise BadEvidence(Reason.EXPIRED, f"{what} was valid until {end:%Y-%m-%dT%H:%M:%SZ}")
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], roots: frozenset[bytes]) -> Path:
     """Path as in `prove_path`, its time not yet judged: for proofs that are cached; check its window on every call.
 
     Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | BAD_SIGNATURE | MALFORMED).
     """
     path = [leaf]
-    while public_key(path[-1]).spki not in roots:
+    while (root := _root_of(path[-1], roots)) is None:
         if len(path) >= MAX_PATH:
             raise BadEvidence(Reason.BAD_CHAIN, f"chain of more than {MAX_PATH} certificates")
-        if any(_signed_by(path[-1], load_spki(root)) for root in roots):
-            break
-        path.append(_issuer_of(path[-1], pool))
+        path.append(_issuer_of(path, pool))
     return Path(
         tuple(path),
         max(certificate.not_valid_before_utc for certificate in path),
         min(certificate.not_valid_after_utc for certificate in path),
+        root,
     )
 
 
-def _issuer_of(certificate: x509.Certificate, pool: tuple[x509.Certificate, ...]) -> x509.Certificate:
+def _root_of(certificate: x509.Certificate, roots: frozenset[bytes]) -> bytes | None:
+    """The pinned key that the certificate holds or is signed by."""
+    held = _unproven_key(certificate).spki
+    if held in roots:
+        return held
+    return next((root for root in roots if _signed_by(certificate, load_spki(root))), None)
+
+
+def _issuer_of(path: list[x509.Certificate], pool: tuple[x509.Certificate, ...]) -> x509.Certificate:
+    certificate, below = path[-1], len(path) - 1
     if certificate.issuer == certificate.subject:
         raise BadEvidence(Reason.UNTRUSTED_ROOT, f"root {_name(certificate)} is not pinned")
     named = [candidate for candidate in pool if candidate.subject == certificate.issuer]
     for candidate in named:
-        if _is_authority(candidate) and _signed_by(certificate, public_key(candidate)):
+        if _is_authority(candidate, below) and _signed_by(certificate, _unproven_key(candidate)):
             return candidate
     if named:
         raise BadEvidence(Reason.BAD_SIGNATURE, f"certificate {_name(certificate)} is not signed by its issuer")
@@ -135,47 +162,65 @@ def _name(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()[:80]
 
 
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
+def _is_authority(certificate: x509.Certificate, below: int) -> bool:
+    """Whether the certificate may sign others and have that many authorities below it (RFC 5280, 4.2.1.3, 4.2.1.9)."""
+    constraints, usage = (_extension(certificate, kind) for kind in (x509.BasicConstraints, x509.KeyUsage))
+    if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
         return False
+    if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
+        return False
+    return constraints.path_length is None or constraints.path_length >= below
+
+
+def _extension(
+    certificate: x509.Certificate, kind: type[x509.BasicConstraints | x509.KeyUsage]
+) -> x509.ExtensionType | None:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer: EcKey | RsaKey) -> bool:
     """Whether the issuer key made the signature, by the algorithm that the certificate or CRL names."""
     body = signed.tbs_certificate_bytes if isinstance(signed, x509.Certificate) else signed.tbs_certlist_bytes
-    try:
-        algorithm = signed.signature_hash_algorithm
-        parameters = signed.signature_algorithm_parameters
-    except (ValueError, TypeError):
-        return False
+    algorithm = signed.signature_hash_algorithm
     if algorithm is None or algorithm.name not in {"sha256", "sha384", "sha512"}:
         return False
     if isinstance(issuer, EcKey):
         return issuer.verify_der(signed.signature, body, algorithm.name)
-    if isinstance(parameters, padding.PSS):
+    if isinstance(signed.signature_algorithm_parameters, padding.PSS):
         return issuer.verify_pss(signed.signature, body, algorithm.name, algorithm.digest_size)
     return issuer.verify_pkcs1(signed.signature, body, algorithm.name)
 
 
-@lru_cache(maxsize=1024)
 def prove_crl(data: bytes, issuer: x509.Certificate) -> Crl:
     """CRL (DER or PEM) signed by the issuer; check its window with `check_window`.
 
-    Raises BadEvidence(BAD_ENDORSEMENT | MALFORMED | TOO_LARGE).
+    Raises BadEvidence(BAD_ENDORSEMENT | TOO_LARGE).
     """
+    return _signed_crl(data, issuer.subject, public_key(issuer))
+
+
+def prove_root_crl(data: bytes, last: x509.Certificate, root: bytes) -> Crl:
+    """CRL as in `prove_crl`, signed by the root of a path that ends with `last`; a root needs no certificate here."""
+    return _signed_crl(data, last.issuer, load_spki(root))
+
+
+@lru_cache(maxsize=256)
+def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
     if len(data) > MAX_CRL:
         raise BadEvidence(Reason.TOO_LARGE, f"CRL of {len(data)} bytes")
+    pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
-        pem = data.lstrip().startswith(_PEM_BEGIN)
         crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
         serials = frozenset(entry.serial_number for entry in crl)
+        genuine = crl.issuer == issuer and _signed_by(crl, key)
         next_update = crl.next_update_utc
-    except ValueError as error:
+    except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
-    if crl.issuer != issuer.subject or not _signed_by(crl, public_key(issuer)):
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {_name(issuer)}")
+    if not genuine:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {issuer.rfc4514_string()[:80]}")
     if next_update is None:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "CRL without nextUpdate")
     return Crl(serials, crl.last_update_utc, next_update)
