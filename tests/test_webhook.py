@@ -4,15 +4,20 @@ import base64
 import json
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.ear import Status
-from attest_pipeline.errors import Misconfigured
+from attest_pipeline.errors import Misconfigured, Reason
+from attest_pipeline.jws import BadToken
+from attest_pipeline.model import Context, Rejection, TenantConfig
 from attest_pipeline.ports import Message
+from attest_pipeline.result import issue
 from attest_pipeline.webhook import (
     HORIZON,
     JITTER,
@@ -221,6 +226,57 @@ def test_a_dead_letter_keeps_the_result_and_says_for_whom_it_was() -> None:
     assert record.headers == {"Attest-Endpoint": "siem", "Attest-Reason": "exhausted"}
     assert record.message_id == dead_letter(message(), endpoint(), "exhausted").message_id
     assert record.message_id != dead_letter(message(), endpoint(id="other"), "exhausted").message_id
+
+
+# ── the receiver of docs/webhooks.md ──────────────────────────────────────────────────────────────────────────────────
+PAGE = (Path(__file__).parent.parent / "docs" / "webhooks.md").read_text()
+
+
+def block(language: str) -> str:
+    return PAGE.split(f"```{language}\n", 1)[1].split("```", 1)[0]
+
+
+def signed_result(signer: FileSigner) -> bytes:
+    config = TenantConfig(
+        tenant="acme",
+        version="1",
+        environment="test",
+        issuer="urn:attest-pipeline:default",
+        audience="default",
+        token_seconds=300,
+        tees=("tdx",),
+        annotate=False,
+        allow_replay=False,
+        policies=(),
+        reference_values=(),
+        trust_anchors=(),
+        endorsements={},
+    )
+    context = Context(attestation_id=b"i" * 32, tenant="acme", agent="node-1", received_at=NOW, fresh=True)
+    return issue(context, [Rejection("tdx", Reason.BAD_SIGNATURE, "the quote")], config, signer)
+
+
+def test_the_receiver_of_the_page_verifies_signature_and_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = FileSigner.ensure(tmp_path / "key.pem")
+    (tmp_path / "jwks.json").write_bytes(msgspec.json.encode({"keys": [signer.public_jwk()]}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEBHOOK_SECRET", OLD)
+    page: dict[str, Any] = {}
+    exec(block("python"), page)  # noqa: S102 - the page is ours
+    sent = delivery_of(message(data=signed_result(signer).decode()), endpoint())
+    found = page["receive"](sent.body, signed_headers(sent, [Secret(OLD)], NOW))
+    assert (found.sub, found.status, found.jti) == ("node-1", "contraindicated", sent.data.attestation_id)
+    stranger = FileSigner.ensure(tmp_path / "stranger.pem")
+    forged = delivery_of(message(data=signed_result(stranger).decode()), endpoint())
+    with pytest.raises(BadToken):
+        page["receive"](forged.body, signed_headers(forged, [Secret(OLD)], NOW))
+    with pytest.raises(WebhookVerificationError):
+        page["receive"](sent.body, signed_headers(sent, [Secret(NEW)], NOW))
+
+
+def test_the_configuration_of_the_page_is_accepted() -> None:
+    (found,) = read_endpoints(block("json").encode())
+    assert found.statuses == (Status.CONTRAINDICATED, Status.NONE)
 
 
 # ── what came of it ───────────────────────────────────────────────────────────────────────────────────────────────────
