@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.utils import CryptographyDeprecationWarning
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
@@ -64,7 +65,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
     pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # AMD numbers every VCEK 0, at which `cryptography` warns
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # see serial_number
             certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
         certificate.public_key()
         for part in _PARSED_LATE:
@@ -95,6 +96,13 @@ def _unproven_key(certificate: x509.Certificate) -> EcKey | RsaKey:
         return wrap(certificate.public_key())
     except UnusableKey as error:
         raise BadEvidence(Reason.MALFORMED, f"certificate key: {error}") from None
+
+
+def serial_number(certificate: x509.Certificate) -> int:
+    """Serial number, whatever it is: AMD numbers every VCEK and VLEK 0, at which `cryptography` warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return certificate.serial_number
 
 
 def prove_path(
@@ -229,5 +237,5 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
 def check_not_revoked(certificate: x509.Certificate, crl: Crl, now: datetime) -> None:
     """Require a current CRL without the certificate. Raises BadEvidence(REVOKED | EXPIRED | NOT_YET_VALID)."""
     check_window(crl.this_update, crl.next_update, now, "CRL")
-    if certificate.serial_number in crl.serials:
+    if serial_number(certificate) in crl.serials:
         raise BadEvidence(Reason.REVOKED, f"certificate {_name(certificate)} is revoked")
