@@ -5,6 +5,7 @@ section A7.2, draft-ffm-rats-cca-token.
 """
 
 import hashlib
+import hmac
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -148,6 +149,16 @@ def check_binding(platform: Platform, realm: Realm) -> None:
         raise BadEvidence(Reason.MALFORMED, "realm key hash algorithm is not SHA-2")
     if hash_function(realm.key).digest() != platform.challenge:
         raise BadEvidence(Reason.UNBOUND, "the platform token does not vouch for the realm's key")
+
+
+def check_challenge(realm: Realm, challenge: bytes | None) -> bool:
+    """Whether the realm token carries the challenge, all 64 bytes; None binds nothing.
+
+    Raises BadEvidence(CHALLENGE_MISMATCH).
+    """
+    if challenge is not None and not hmac.compare_digest(realm.challenge, challenge):
+        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "the realm's challenge is not the expected one")
+    return challenge is not None
 
 
 def is_debug(lifecycle: int) -> bool | None:

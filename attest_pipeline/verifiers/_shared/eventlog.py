@@ -131,27 +131,35 @@ def _read_digests(reader: _Reader, sizes: Mapping[int, int]) -> dict[int, bytes]
     return digests
 
 
-def replay_ima_ascii(log: bytes, algorithm: str) -> Mapping[int, bytes]:
+class _ImaEntry(NamedTuple):
+    register: int
+    path: str
+    digest: bytes
+
+
+def replay_ima_ascii(log: bytes, algorithm: str, registers: frozenset[int]) -> Mapping[int, bytes]:
     """Final value of each register that an ASCII IMA log of template `ima-ng` extends, by its register number.
 
     A register is extended with the hash of the template data, or with 0xFF for a violation (an entry whose template
-    digest is zero), whatever bank (SHA-1 or SHA-256) the template digests in the text are of. `boot_aggregate` is
-    extended like any entry. Raises BadEvidence(MALFORMED | TOO_LARGE | LOG_MISMATCH).
+    digest is zero), whatever bank (SHA-1 or SHA-256) the template digests in the text are of. `registers` are those
+    that the TEE has. The kernel logs its `boot_aggregate` under its default PCR, so that entry alone may name another
+    register and is then left out. Raises BadEvidence(MALFORMED | TOO_LARGE | LOG_MISMATCH).
     """
     if len(log) > MAX_LOG:
         raise BadEvidence(Reason.TOO_LARGE, f"IMA log of {len(log)} bytes")
     lines = log.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
     if len(lines) > MAX_EVENTS:
         raise BadEvidence(Reason.TOO_LARGE, f"IMA log of {len(lines)} entries")
-    registers: dict[int, bytes] = {}
-    for line in lines:
-        register, digest = _ima_entry(line, algorithm)
-        _extend(registers, register, digest, algorithm)
-    return MappingProxyType(registers)
+    replayed: dict[int, bytes] = {}
+    for entry in (_ima_entry(line, algorithm) for line in lines):
+        if entry.register in registers:
+            _extend(replayed, entry.register, entry.digest, algorithm)
+        elif entry.path != "boot_aggregate":
+            raise BadEvidence(Reason.LOG_MISMATCH, "IMA entry of a register that the TEE does not have")
+    return MappingProxyType(replayed)
 
 
-def _ima_entry(line: str, algorithm: str) -> tuple[int, bytes]:
-    """Register number and the digest that extends it."""
+def _ima_entry(line: str, algorithm: str) -> _ImaEntry:
     try:
         register, template_digest, template, file_digest, path = line.lstrip(" ").split(" ", 4)
         number, noted = int(register), bytes.fromhex(template_digest)
@@ -161,10 +169,10 @@ def _ima_entry(line: str, algorithm: str) -> tuple[int, bytes]:
     if template != "ima-ng" or len(noted) not in _TEMPLATE_HASHES:
         raise _malformed("IMA log line of an unknown template")
     if not any(noted):
-        return number, b"\xff" * hashlib.new(algorithm).digest_size
+        return _ImaEntry(number, path, b"\xff" * hashlib.new(algorithm).digest_size)
     if hashlib.new(_TEMPLATE_HASHES[len(noted)], data).digest() != noted:
         raise BadEvidence(Reason.LOG_MISMATCH, "IMA template digest is not that of its entry")
-    return number, hashlib.new(algorithm, data).digest()
+    return _ImaEntry(number, path, hashlib.new(algorithm, data).digest())
 
 
 def _ima_ng(file_digest: str, path: str) -> bytes:

@@ -5,10 +5,10 @@ from datetime import datetime
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
-from attest_pipeline.verifiers._arm.token import read_tokens
+from attest_pipeline.verifiers._arm.token import check_challenge, read_tokens
 from attest_pipeline.verifiers.cca.abi import read_platform_token
 from attest_pipeline.verifiers.cca.claims import claims_of
-from attest_pipeline.verifiers.cca.verify import check_challenge, prove
+from attest_pipeline.verifiers.cca.verify import prove
 
 
 class CcaVerifier:
@@ -39,6 +39,4 @@ class CcaVerifier:
         if cpak is None:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no CPAK is endorsed for this platform")
         proof = prove(evidence.items.get("token", b""), cpak)
-        if challenge is not None:
-            check_challenge(proof.realm, challenge)
-        return claims_of(proof, challenge_verified=challenge is not None)
+        return claims_of(proof, challenge_verified=check_challenge(proof.realm, challenge))

@@ -6,7 +6,6 @@ platform token joins them.
 
 import base64
 import hashlib
-import hmac
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -43,12 +42,6 @@ def prove(token: bytes, cpak: bytes) -> Proof:
     check_binding(platform, realm)
     check_signature(message, realm_key(realm), "realm token")
     return Proof(platform, realm, cpak_digest)
-
-
-def check_challenge(realm: Realm, challenge: bytes) -> None:
-    """Require that the realm's challenge is the expected one, all 64 bytes of it."""
-    if not hmac.compare_digest(realm.challenge, challenge):
-        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "realm challenge is not the expected one")
 
 
 @lru_cache(maxsize=8192)

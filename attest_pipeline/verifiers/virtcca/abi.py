@@ -1,0 +1,66 @@
+"""Huawei virtCCA tokens: bytes to structs. Nothing here is proven.
+
+Labels and sizes are those of Arm CCA, with differences: the payload of the CVM token is a byte string inside the
+payload, the token key is a DER SubjectPublicKeyInfo (RSA-4096) or a P-521 point, and the platform token is optional.
+Source: openeuler-mirror/secGear, service/attestation/attestation-service/verifier/src/virtcca.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._arm.token import DIGESTS, Platform, Realm, read_platform, read_realm
+from attest_pipeline.verifiers._shared import cbor
+from attest_pipeline.verifiers._shared.cose import Sign1, read_point, read_sign1
+from attest_pipeline.verifiers._shared.eat import ClaimsSet
+
+_POINT_SIZE: Final = 133
+_SPKI_SIZE: Final = 550
+_SIGNER_SIZES: Final = DIGESTS | {0}
+"""The firmware that secGear reads leaves the signer of a component empty."""
+
+
+class CvmToken(NamedTuple):
+    """The token of the confidential VM, split and typed."""
+
+    message: Sign1
+    claims: Realm
+
+
+class PlatformToken(NamedTuple):
+    """The platform token, split and typed."""
+
+    message: Sign1
+    claims: Platform
+
+
+def read_cvm_token(data: bytes) -> CvmToken:
+    """Token of the confidential VM. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    message = read_sign1(data)
+    inner = cbor.decode(message.payload)
+    if not isinstance(inner, bytes):
+        raise BadEvidence(Reason.MALFORMED, "payload of the CVM token is not wrapped in a byte string")
+    claims = ClaimsSet(cbor.decode(inner), "CVM token")
+    return CvmToken(message, read_realm(claims, key_sizes=frozenset({_POINT_SIZE, _SPKI_SIZE})))
+
+
+def read_platform_token(data: bytes) -> PlatformToken:
+    """Platform token. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    message = read_sign1(data)
+    claims = ClaimsSet(cbor.decode(message.payload), "platform token")
+    return PlatformToken(message, read_platform(claims, signer_sizes=_SIGNER_SIZES))
+
+
+@lru_cache(maxsize=8192)
+def token_key(key: bytes) -> EcKey | RsaKey:
+    """Key of the CVM token's key claim. Raises BadEvidence(MALFORMED)."""
+    if len(key) == _POINT_SIZE:
+        return read_point("P-521", key)
+    try:
+        public = load_spki(key)
+    except UnusableKey:
+        raise BadEvidence(Reason.MALFORMED, "token key is no public key") from None
+    if not isinstance(public, RsaKey):
+        raise BadEvidence(Reason.MALFORMED, "token key is neither RSA nor a P-521 point")
+    return public

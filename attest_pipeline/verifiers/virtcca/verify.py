@@ -1,0 +1,131 @@
+"""Proof of virtCCA Evidence: Huawei root → device certificate → (platform token →) CVM token → measurement logs.
+
+The signature of the CVM token is checked with a key that stands in the token itself. That key must be the device
+certificate's, or the hash of it must stand in a platform token that the device certificate's key has signed; else
+anybody could have made the token.
+"""
+
+import hashlib
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from cryptography import x509
+
+from attest_pipeline.crypto import load_spki
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import Endorsements, Evidence
+from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding, read_tokens
+from attest_pipeline.verifiers._shared.cose import check_signature
+from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
+from attest_pipeline.verifiers._shared.x509 import (
+    Path,
+    check_not_revoked,
+    load_certificate,
+    prove_crl,
+    prove_path,
+    public_key,
+)
+from attest_pipeline.verifiers.virtcca.abi import read_cvm_token, read_platform_token, token_key
+
+_MAX_AUTHORITIES: Final = 8
+_BOOT_REGISTERS: Final = (1, 2, 3)
+"""Registers of a CCEL that firmware and boot loader extend; register i + 1 is REM i."""
+_IMA_REGISTER: Final = 4
+
+
+class Device(NamedTuple):
+    """The device certificate's proven key, by its DER SubjectPublicKeyInfo, and what endorsed it."""
+
+    spki: bytes
+    digests: dict[str, str]
+    checks: tuple[str, ...]
+
+
+class Proof(NamedTuple):
+    """What the signatures prove; `platform` is None if firmware sent no platform token."""
+
+    realm: Realm
+    platform: Platform | None
+    checks: tuple[str, ...]
+
+
+def prove_device(evidence: Evidence, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Device:
+    """Prove the device certificate up to a pinned root at `now`. Raises BadEvidence.
+
+    A CRL is checked if one is endorsed; Huawei publishes none.
+    """
+    if "dev_cert" not in evidence.items:
+        raise BadEvidence(Reason.UNBOUND, "no device certificate: the token's key is its own word")
+    if "ca" not in endorsements.items:
+        raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificates of Huawei's authorities")
+    pool, digests = _load_authorities(endorsements.items["ca"])
+    path = prove_path(load_certificate(evidence.items["dev_cert"]), pool, roots, now=now)
+    spki = public_key(path.leaf).spki
+    if "crl" not in endorsements.items:
+        return Device(spki, digests, ("device-certificate",))
+    digest = _check_revocation(path, endorsements, now)
+    return Device(spki, {**digests, "crl": digest}, ("device-certificate", "revocation"))
+
+
+@lru_cache(maxsize=256)
+def _load_authorities(documents: tuple[bytes, ...]) -> tuple[tuple[x509.Certificate, ...], dict[str, str]]:
+    if len(documents) > _MAX_AUTHORITIES:
+        raise BadEvidence(Reason.TOO_LARGE, f"{len(documents)} certificates of authorities")
+    digests = {f"ca/{number}": hashlib.sha256(document).hexdigest() for number, document in enumerate(documents)}
+    return tuple(load_certificate(document) for document in documents), digests
+
+
+def _check_revocation(path: Path, endorsements: Endorsements, now: datetime) -> str:
+    document = endorsements.one("crl")
+    if document is None or len(path.certificates) == 1:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "need one CRL, and the certificate of its issuer")
+    check_not_revoked(path.leaf, prove_crl(document, path.certificates[1]), now)
+    return hashlib.sha256(document).hexdigest()
+
+
+def prove_token(token: bytes, device: Device) -> Proof:
+    """Prove the CVM token, and the platform token if there is one, under the device's key. Raises BadEvidence."""
+    tokens = read_tokens(token)
+    message, realm = read_cvm_token(tokens.realm)
+    key = token_key(realm.key)
+    platform = None if tokens.platform is None else _prove_platform(tokens.platform, device.spki)
+    if platform is not None:
+        check_binding(platform, realm)
+    elif key.spki != device.spki:
+        raise BadEvidence(Reason.UNBOUND, "the token's key is neither the device's nor vouched for by the platform")
+    check_signature(message, key, "CVM token")
+    made = ("cvm-key-binding", "cvm-signature")
+    return Proof(realm, platform, ("platform-signature", *made) if platform else made)
+
+
+@lru_cache(maxsize=8192)
+def _prove_platform(token: bytes, device_spki: bytes) -> Platform:
+    """Prove a platform token. A VM repeats it with every token until its key changes, so proofs are remembered."""
+    message, platform = read_platform_token(token)
+    check_signature(message, load_spki(device_spki), "platform token")
+    return platform
+
+
+def check_logs(realm: Realm, evidence: Evidence) -> tuple[str, ...]:
+    """Names of the logs given, each of which replays to the registers of the token. Raises BadEvidence.
+
+    `event_log` must explain REM 0 to 2, and REM 3 if it extends it; `ima_log` must explain REM 3.
+    """
+    made = []
+    if "event_log" in evidence.items:
+        replayed = replay_tcg2(evidence.items["event_log"], "sha256")
+        _check_registers(realm, {**dict.fromkeys(_BOOT_REGISTERS, bytes(32)), **replayed}, "event log")
+        made.append("event-log")
+    if "ima_log" in evidence.items:
+        replayed = replay_ima_ascii(evidence.items["ima_log"], "sha256", frozenset({_IMA_REGISTER}))
+        _check_registers(realm, {_IMA_REGISTER: bytes(32), **replayed}, "IMA log")
+        made.append("ima-log")
+    return tuple(made)
+
+
+def _check_registers(realm: Realm, replayed: dict[int, bytes], what: str) -> None:
+    expected = {number + 1: value for number, value in enumerate(realm.extensible)}
+    differing = [register for register, value in replayed.items() if expected.get(register) != value]
+    if differing:
+        raise BadEvidence(Reason.LOG_MISMATCH, f"{what} does not replay to register {differing[0]}")
