@@ -31,8 +31,8 @@ from workers._process import Process
 
 BATCH: Final = 16
 """Deliveries in flight for one endpoint; all of a batch run at once, so it ends within one HTTP timeout."""
-LONGEST_PAUSE: Final = 15.0
-"""Seconds. Two batches may be fetched ahead: three HTTP timeouts and two pauses must end within `ack_wait` (120 s)."""
+LONGEST_PAUSE: Final = 10.0
+"""Seconds. Two batches may be fetched ahead: three HTTP timeouts and two pauses must end within `ack_wait` (60 s)."""
 DISABLED_DELAY: Final = 3600.0
 
 _log: Final = logging.getLogger(__name__)
