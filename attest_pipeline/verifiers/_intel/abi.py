@@ -34,7 +34,8 @@ class BodyType(IntEnum):
 
 
 _BODY_SIZE: Final = {BodyType.SGX: 384, BodyType.TD_1_0: 584, BodyType.TD_1_5: 648}
-_BODY_OF_TEE: Final = {_TEE_SGX: BodyType.SGX, _TEE_TDX: BodyType.TD_1_0}
+_FIXED_BODY: Final = {(3, _TEE_SGX): BodyType.SGX, (4, _TEE_TDX): BodyType.TD_1_0}
+_NAMED_BODIES: Final = {BodyType.TD_1_0, BodyType.TD_1_5}
 
 
 class Quote(NamedTuple):
@@ -80,7 +81,7 @@ class SgxReport(NamedTuple):
 
 
 def parse_quote(data: bytes) -> Quote:
-    """Quote v3, v4 or v5 out of its bytes; zeros after it are allowed, because transports pad.
+    """SGX quote v3, or TDX quote v4 or v5, out of its bytes; zeros after it are allowed, because transports pad.
 
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
     """
@@ -125,18 +126,17 @@ def parse_sgx_report(body: bytes) -> SgxReport:
 
 
 def _locate_body(data: bytes, version: int, tee_type: int) -> tuple[BodyType, int]:
-    """Type and offset of the body. Since v5 the quote says both type and size; before, the TEE type decides."""
-    expected = _BODY_OF_TEE.get(tee_type)
-    if expected is None or version not in {3, 4, 5} or (version == 3 and expected is not BodyType.SGX):  # noqa: PLR2004
-        raise BadEvidence(Reason.MALFORMED, f"no quote: version {version}, TEE type {tee_type:#x}")
-    if version < 5:  # noqa: PLR2004
-        return expected, _HEADER.size
+    """Type and offset of the body. Quote v5 says its type and size; before, version and TEE decide."""
+    if (version, tee_type) in _FIXED_BODY:
+        return _FIXED_BODY[version, tee_type], _HEADER.size
+    if (version, tee_type) != (5, _TEE_TDX):
+        raise BadEvidence(Reason.MALFORMED, f"no SGX quote v3 nor TDX quote: version {version}, TEE {tee_type:#x}")
     number, size = _BODY_HEAD.unpack(_cut(data, _HEADER.size, _BODY_HEAD.size, "body type"))
-    if number not in BodyType.__members__.values():
+    if number not in _NAMED_BODIES:
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"quote body of type {number}")
     body_type = BodyType(number)
-    if size != _BODY_SIZE[body_type] or (body_type is BodyType.SGX) != (expected is BodyType.SGX):
-        raise BadEvidence(Reason.MALFORMED, f"quote body of type {number}, {size} bytes, TEE type {tee_type:#x}")
+    if size != _BODY_SIZE[body_type]:
+        raise BadEvidence(Reason.MALFORMED, f"quote body of type {number} with {size} bytes")
     return body_type, _HEADER.size + _BODY_HEAD.size
 
 

@@ -5,7 +5,7 @@ Source: Intel PCS API v4 (https://api.portal.trustedservices.intel.com), appendi
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -37,7 +37,7 @@ class Hex(bytes):
     __slots__ = ()
 
     @classmethod
-    def of(cls, text: str) -> Self:
+    def of(cls, text: Any) -> Self:
         """Decode. Raises ValueError or TypeError."""
         return cls(bytes.fromhex(text))
 
@@ -54,7 +54,7 @@ class PlatformTcb:
         self.sgx, self.tdx, self.pcesvn = sgx, tdx, pcesvn
 
     @classmethod
-    def of(cls, tcb: dict[str, object]) -> Self:
+    def of(cls, tcb: Any) -> Self:
         """Read version 3 (component lists) or version 2 (a member for each). Raises ValueError or TypeError."""
         parts = msgspec.convert(tcb, _TcbMembers)
         if parts.sgxtcbcomponents is None:
@@ -142,8 +142,9 @@ class EnclaveIdentity(Struct, frozen=True, eq=False, rename="camel"):
 Document = TypeVar("Document", TcbInfo, EnclaveIdentity)
 
 
-def _of(kind: type[Hex | PlatformTcb], value: object) -> Hex | PlatformTcb:
-    return kind.of(value)  # type: ignore[arg-type] # of() raises TypeError for the wrong type, as msgspec expects
+def _of(kind: type[Hex | PlatformTcb], value: Any) -> Hex | PlatformTcb:
+    """Decode what msgspec does not know; it turns TypeError and ValueError into its own error."""
+    return kind.of(value)
 
 
 _TCB_INFO: Final = msgspec.json.Decoder(TcbInfo, dec_hook=_of)

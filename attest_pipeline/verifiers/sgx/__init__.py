@@ -1,4 +1,4 @@
-"""Intel SGX: quotes v3 (and v4, v5) over an enclave report."""
+"""Intel SGX: quotes v3 over an enclave report."""
 
 from attest_pipeline.verifiers.sgx.verify import SgxVerifier
 

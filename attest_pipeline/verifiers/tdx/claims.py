@@ -34,7 +34,7 @@ def make_claims(report: TdReport, proof: Proof, verdict: Verdict, checks: tuple[
             **raw,
             **_attributes(report),
             **platform_fields(proof, verdict),
-            "tdx_module_tcb_status": verdict.module,
+            "tdx_module_tcb_status": None if verdict.module is None else verdict.module.value,
         },
         checks=(*CHECKS, *checks, "challenge") if bound else (*CHECKS, *checks),
     )
