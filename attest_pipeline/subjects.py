@@ -112,6 +112,16 @@ def webhook_consumer(endpoint: str) -> str:
     return f"webhook-{checked_name(endpoint)}"
 
 
+def stored_key(bucket: str, key: str) -> str:
+    """Subject under which a bucket's stream `KV_<bucket>` holds a key, or pattern of keys."""
+    return f"$KV.{bucket}.{key}"
+
+
+def changes(bucket: str) -> str:
+    """Where a bucket's stream says, after storing, that a key has changed."""
+    return f"changes.{bucket}.>"
+
+
 def inbox(agent: str) -> str:
     """Prefix of the subjects on which one agent, and nobody else, hears replies."""
     return f"_INBOX_{checked_name(agent)}"

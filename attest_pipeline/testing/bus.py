@@ -18,6 +18,7 @@ class InMemoryBus:
         self._imports = [(i.to, i.subject) for i in subjects.imports(tenant)] if tenant else []
         self._subscriptions: list[Subscription] = []
         self._watches: list[Changes] = []
+        self._stopped = False
         self._drained = False
 
     async def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] = {}) -> None:
@@ -51,8 +52,8 @@ class InMemoryBus:
             self._connected().store(replace(record, subject=self._inside(record.subject)))
 
     async def pull(self, stream: str, consumer: str, *, batch: int) -> AsyncIterator[list[Message]]:
-        """Stored messages of a durable consumer until the bus drains."""
-        while not self._drained:
+        """Stored messages of a durable consumer until the bus stops."""
+        while not self._stopped:
             messages = self._broker.take(stream, consumer, batch)
             if messages:
                 yield messages
@@ -83,7 +84,7 @@ class InMemoryBus:
         return present
 
     async def watch(self, bucket: str, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Present keys and values that match, then every change, until the bus drains."""
+        """Present keys and values that match, then every change, until the bus stops."""
         changes = self._connected().watch(bucket, pattern)
         self._watches.append(changes)
         try:
@@ -92,17 +93,22 @@ class InMemoryBus:
         finally:
             self._broker.unwatch(changes)
 
-    async def drain(self) -> None:
-        """Stop pulls, watches and new messages, let handlers finish, disconnect."""
-        for subscription in self._subscriptions:
-            self._broker.unsubscribe(subscription)
-        for subscription in self._subscriptions:
-            await subscription.close()
-        self._subscriptions.clear()
+    async def stop(self) -> None:
+        """End pulls, watches and subscriptions once their handlers are done; sending still works."""
+        self._stopped = True
+        self._broker.tell()
         for changes in self._watches:
             self._broker.unwatch(changes)
+        subscriptions, self._subscriptions = self._subscriptions, []
+        for subscription in subscriptions:
+            self._broker.unsubscribe(subscription)
+        for subscription in subscriptions:
+            await subscription.close()
+
+    async def drain(self) -> None:
+        """Stop, then disconnect."""
+        await self.stop()
         self._drained = True
-        self._broker.tell()
 
     def _connected(self) -> InMemoryBroker:
         if self._drained:
