@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
@@ -22,9 +23,7 @@ class CcaVerifier:
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """The CPAK of the platform that the token names."""
-        platform = read_platform_token(read_tokens(evidence.items.get("token", b"")).required_platform()).claims
-        key = f"{platform.implementation_id.hex()}/{platform.instance_id.hex()}"
-        return (EndorsementRef(item="cpak", kind=EndorsementKind.ARM_CPAK, key=key),)
+        return _named(read_tokens(evidence.items.get("token", b"")).required_platform())
 
     def verify(
         self,
@@ -40,3 +39,11 @@ class CcaVerifier:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no CPAK is endorsed for this platform")
         proof = prove(evidence.items.get("token", b""), cpak)
         return claims_of(proof, challenge_verified=check_challenge(proof.realm, challenge))
+
+
+@lru_cache(maxsize=2048)
+def _named(platform_token: bytes) -> tuple[EndorsementRef, ...]:
+    """Reference to the CPAK that an unproven platform token asks for."""
+    platform = read_platform_token(platform_token).claims
+    key = f"{platform.implementation_id.hex()}/{platform.instance_id.hex()}"
+    return (EndorsementRef(item="cpak", kind=EndorsementKind.ARM_CPAK, key=key),)

@@ -3,7 +3,6 @@
 Sources: RMM specification 1.0 section A7.2 (legacy: no realm profile), draft-ffm-rats-cca-token (profiles below).
 """
 
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.crypto import EcKey
@@ -34,12 +33,8 @@ class RealmToken(NamedTuple):
     claims: Realm
 
 
-@lru_cache(maxsize=2048)
 def read_platform_token(data: bytes) -> PlatformToken:
-    """Platform token of a known profile. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE).
-
-    Remembered, because the ids are needed to find the CPAK before the signature can be checked.
-    """
+    """Platform token of a known profile. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE)."""
     message = read_sign1(data)
     claims = ClaimsSet(cbor.decode(message.payload), "platform token")
     if read_profile(claims) not in PLATFORM_PROFILES:

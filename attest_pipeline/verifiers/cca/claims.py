@@ -13,17 +13,18 @@ _REALM: Final = "cca-realm-"
 
 def claims_of(proof: Proof, *, challenge_verified: bool) -> Claims:
     """Claims of the realm and its platform; the hardware is named by the platform's instance id."""
-    platform_values, platform_digests = _platform_claims(proof.platform)
+    platform = proof.platform.claims
+    platform_values, platform_digests = _platform_claims(platform)
     realm_digests = _realm_measurements(proof.realm)
     return Claims(
         tee="cca",
-        hardware_id=proof.platform.instance_id.hex(),
-        debug=is_debug(proof.platform.lifecycle),
+        hardware_id=platform.instance_id.hex(),
+        debug=is_debug(platform.lifecycle),
         tcb_status=None,
         measurements=realm_digests | platform_digests,
-        signer=None,
+        signer=proof.platform.signer,
         challenge_verified=challenge_verified,
-        endorsements={"cpak": proof.cpak_digest},
+        endorsements={"cpak": proof.platform.cpak},
         fields={**platform_values, **realm_digests, **_realm_fields(proof.realm)},
         checks=(*CHECKS, "challenge") if challenge_verified else CHECKS,
     )

@@ -5,7 +5,6 @@ payload, the token key is a DER SubjectPublicKeyInfo (RSA-4096) or a P-521 point
 Source: openeuler-mirror/secGear, service/attestation/attestation-service/verifier/src/virtcca.
 """
 
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki
@@ -52,7 +51,6 @@ def read_platform_token(data: bytes) -> PlatformToken:
     return PlatformToken(message, read_platform(claims, signer_sizes=_SIGNER_SIZES))
 
 
-@lru_cache(maxsize=8192)
 def token_key(key: bytes) -> EcKey | RsaKey:
     """Key of the CVM token's key claim. Raises BadEvidence(MALFORMED)."""
     if len(key) == _POINT_SIZE:

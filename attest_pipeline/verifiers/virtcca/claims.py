@@ -1,6 +1,5 @@
 """Claims of proven virtCCA Evidence under canonical names."""
 
-import hashlib
 from functools import lru_cache
 from typing import Final
 
@@ -24,13 +23,13 @@ def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_
     checks = (*device.checks, *proof.checks, *logs)
     return Claims(
         tee="virtcca",
-        hardware_id=hashlib.sha256(device.spki).hexdigest(),
+        hardware_id=device.name,
         debug=None if platform is None else is_debug(platform.lifecycle),
         tcb_status=None,
         measurements=measurements | platform_digests,
-        signer=None,
+        signer=device.name,
         challenge_verified=challenge_verified,
-        endorsements=device.digests,
+        endorsements=dict(device.documents),
         fields={**platform_values, **measurements, **_realm_fields(realm), "platform-token": platform is not None},
         checks=(*checks, "challenge") if challenge_verified else checks,
     )

@@ -6,11 +6,10 @@ anybody could have made the token.
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
-
-from cryptography import x509
 
 from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
@@ -19,27 +18,33 @@ from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding,
 from attest_pipeline.verifiers._shared.cose import check_signature
 from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
 from attest_pipeline.verifiers._shared.x509 import (
+    MAX_PATH,
     Path,
     check_not_revoked,
+    check_window,
     load_certificate,
     prove_crl,
-    prove_path,
     public_key,
+    signed_path,
 )
 from attest_pipeline.verifiers.virtcca.abi import read_cvm_token, read_platform_token, token_key
 
-_MAX_AUTHORITIES: Final = 8
 _BOOT_REGISTERS: Final = (1, 2, 3)
 """Registers of a CCEL that firmware and boot loader extend; register i + 1 is REM i."""
 _IMA_REGISTER: Final = 4
 
 
 class Device(NamedTuple):
-    """The device certificate's proven key, by its DER SubjectPublicKeyInfo, and what endorsed it."""
+    """A device certificate under a pinned root: its key (DER SubjectPublicKeyInfo), and the key's SHA-256 as `name`.
 
+    `documents` maps each Endorsement used to its SHA-256, `checks` names what was checked.
+    """
+
+    path: Path
     spki: bytes
-    digests: dict[str, str]
-    checks: tuple[str, ...]
+    name: str
+    documents: Mapping[str, str]
+    checks: tuple[str, ...] = ("device-certificate",)
 
 
 class Proof(NamedTuple):
@@ -59,29 +64,32 @@ def prove_device(evidence: Evidence, endorsements: Endorsements, roots: frozense
         raise BadEvidence(Reason.UNBOUND, "no device certificate: the token's key is its own word")
     if "ca" not in endorsements.items:
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificates of Huawei's authorities")
-    pool, digests = _load_authorities(endorsements.items["ca"])
-    path = prove_path(load_certificate(evidence.items["dev_cert"]), pool, roots, now=now)
+    device = _prove_certificate(evidence.items["dev_cert"], endorsements.items["ca"], roots)
+    check_window(device.path.not_before, device.path.not_after, now, "certificate chain")
+    return _check_revocation(device, endorsements, now) if "crl" in endorsements.items else device
+
+
+@lru_cache(maxsize=8192)
+def _prove_certificate(dev_cert: bytes, authorities: tuple[bytes, ...], roots: frozenset[bytes]) -> Device:
+    if len(authorities) > MAX_PATH:
+        raise BadEvidence(Reason.TOO_LARGE, f"{len(authorities)} certificates of authorities")
+    path = signed_path(load_certificate(dev_cert), tuple(map(load_certificate, authorities)), roots)
     spki = public_key(path.leaf).spki
-    if "crl" not in endorsements.items:
-        return Device(spki, digests, ("device-certificate",))
-    digest = _check_revocation(path, endorsements, now)
-    return Device(spki, {**digests, "crl": digest}, ("device-certificate", "revocation"))
+    documents = {f"ca/{number}": _digest(document) for number, document in enumerate(authorities)}
+    return Device(path, spki, _digest(spki), documents)
 
 
-@lru_cache(maxsize=256)
-def _load_authorities(documents: tuple[bytes, ...]) -> tuple[tuple[x509.Certificate, ...], dict[str, str]]:
-    if len(documents) > _MAX_AUTHORITIES:
-        raise BadEvidence(Reason.TOO_LARGE, f"{len(documents)} certificates of authorities")
-    digests = {f"ca/{number}": hashlib.sha256(document).hexdigest() for number, document in enumerate(documents)}
-    return tuple(load_certificate(document) for document in documents), digests
-
-
-def _check_revocation(path: Path, endorsements: Endorsements, now: datetime) -> str:
-    document = endorsements.one("crl")
-    if document is None or len(path.certificates) == 1:
+def _check_revocation(device: Device, endorsements: Endorsements, now: datetime) -> Device:
+    crl = endorsements.one("crl")
+    if crl is None or len(device.path.certificates) == 1:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "need one CRL, and the certificate of its issuer")
-    check_not_revoked(path.leaf, prove_crl(document, path.certificates[1]), now)
-    return hashlib.sha256(document).hexdigest()
+    check_not_revoked(device.path.leaf, prove_crl(crl, device.path.certificates[1]), now)
+    documents = {**device.documents, "crl": _digest(crl)}
+    return device._replace(documents=documents, checks=(*device.checks, "revocation"))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def prove_token(token: bytes, device: Device) -> Proof:
@@ -124,7 +132,7 @@ def check_logs(realm: Realm, evidence: Evidence) -> tuple[str, ...]:
     return tuple(made)
 
 
-def _check_registers(realm: Realm, replayed: dict[int, bytes], what: str) -> None:
+def _check_registers(realm: Realm, replayed: Mapping[int, bytes], what: str) -> None:
     expected = {number + 1: value for number, value in enumerate(realm.extensible)}
     differing = [register for register, value in replayed.items() if expected.get(register) != value]
     if differing:
