@@ -43,6 +43,11 @@ def findings(document: object) -> dict[Claim, Finding]:
         raise PolicyFailed(f"`vector` is malformed: {error}") from None
 
 
+def overall(found: Mapping[Claim, Finding]) -> Status:
+    """Status of an appraisal: that of its worst finding."""
+    return status_of({claim: finding.value for claim, finding in found.items()})
+
+
 # ── what a policy may see ─────────────────────────────────────────────────────────────────────────────────────────────
 class _Subject(Struct, frozen=True):
     """Everything that the input document is made of."""
@@ -141,10 +146,10 @@ class Appraiser:
 
     def _judge(self, policy: Policy, unproven: bool, view: bytes) -> Appraisal:  # noqa: FBT001 - part of the memo's key
         found = findings(self._engine.evaluate(policy, msgspec.json.decode(view)))
-        if unproven and _status(found) is Status.AFFIRMING:
+        if unproven and overall(found) is Status.AFFIRMING:
             found |= {Claim.HARDWARE: Finding(32, "unproven", "no signature or chain of this Evidence was checked")}
         return Appraisal(
-            status=_status(found),
+            status=overall(found),
             vector={claim.value: finding.value for claim, finding in found.items()},
             reasons=tuple(
                 ClaimReason(claim.value, finding.value, finding.reason, finding.detail)
@@ -153,10 +158,6 @@ class Appraiser:
             policy=policy.id,
             policy_digest=policy.digest,
         )
-
-
-def _status(found: Mapping[Claim, Finding]) -> Status:
-    return status_of({claim: finding.value for claim, finding in found.items()})
 
 
 def _unjudged(policy: str, digest: str, reason: str, detail: str) -> Appraisal:

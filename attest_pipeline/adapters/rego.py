@@ -7,14 +7,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import msgspec
 
 import attest_pipeline
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import Policy
 from attest_pipeline.owner import policies
 from attest_pipeline.owner.policies import Exhausted
@@ -31,6 +32,7 @@ MAX_LOADED: Final = 256
 """Policies that one child keeps before a new one replaces it."""
 
 _COMMAND: Final = (sys.executable, "-P", "-s", "-S", "-m", "attest_pipeline.adapters.rego_child")
+_T = TypeVar("_T")
 _answer: Final = msgspec.json.Decoder(tuple[bool, str])
 
 
@@ -98,7 +100,7 @@ def _end(process: subprocess.Popen[bytes], *connections: contextlib.AbstractCont
 def _environment() -> dict[str, str]:
     """What Python needs to find its modules, and nothing else: no secret of the parent reaches a policy."""
     package = Path(attest_pipeline.__file__).parent.parent
-    return {"PYTHONPATH": ":".join([str(package), *(path for path in sys.path if path.startswith("/"))])}
+    return {"PYTHONPATH": ":".join([*(path for path in sys.path if path.startswith("/")), str(package)])}
 
 
 class Sandbox:
@@ -124,6 +126,18 @@ def _evaluate(child: Child, key: str, rule: str, view: Mapping[str, object]) -> 
     return msgspec.json.decode(child.ask("evaluate", key, rule, msgspec.json.encode(view).decode()))
 
 
+def _vet(text: str) -> Policy:
+    with Child() as child:
+        return policies.vet(text, Sandbox(child))
+
+
+def _twice(work: Callable[[], _T]) -> _T:
+    """A loaded host stalls a good policy too: what exhausted one child gets a second."""
+    with contextlib.suppress(Exhausted):
+        return work()
+    return work()
+
+
 class RegoEngine:
     """Evaluates policies in one child process; a `PolicyEngine`. Usable from any thread."""
 
@@ -137,10 +151,8 @@ class RegoEngine:
         with self._lock:
             if time.monotonic() < self._rested.get(policy.digest, 0):
                 raise PolicyFailed(f"exhausted its limits less than {REST_SECONDS} s ago")
-            with contextlib.suppress(Exhausted):  # a loaded host stalls a good policy too: it gets a second child
-                return self._attempt(policy, view)
             try:
-                return self._attempt(policy, view)
+                return _twice(lambda: self._attempt(policy, view))
             except Exhausted:
                 self._rested[policy.digest] = time.monotonic() + REST_SECONDS
                 raise
@@ -166,8 +178,10 @@ class RegoEngine:
 
     def vet(self, text: str) -> Policy:
         """The policy if it may be used (`owner.policies.vet`), judged in a child of its own. Raises Misconfigured."""
-        with Child() as child:
-            return policies.vet(text, Sandbox(child))
+        try:
+            return _twice(lambda: _vet(text))
+        except Exhausted as error:
+            raise Misconfigured(f"policy refused: {error}") from None
 
     def close(self) -> None:
         """End the child; a later evaluation starts another."""

@@ -5,6 +5,7 @@ Started by `rego.py` as a program; one JSON array a line on stdin, `[operation, 
 secrets, keeps nothing but policies, and its parent kills it when an answer is late.
 """
 
+import importlib
 import json
 import resource
 import sys
@@ -12,22 +13,24 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import regorus
-
 MEMORY_BYTES: Final = 512 * 2**20
 CPU_SECONDS: Final = 2
 """CPU time one request may take at the most, should the parent not be there to watch."""
 
 
 class Policies:
-    """The loaded policies, one engine each: engines share nothing, and a prepared one answers in 20 to 90 us."""
+    """The loaded policies, one engine each: engines share nothing, and a prepared one answers in 20 to 90 us.
 
-    def __init__(self) -> None:
+    `engine` makes an empty `regorus.Engine`.
+    """
+
+    def __init__(self, engine: Callable[[], Any]) -> None:
+        self._engine = engine
         self._engines: dict[str, Any] = {}
 
     def load(self, key: str, *modules: str) -> str:
         """Parse the modules of one policy. The package of the last, such as `data.appraisal.tdx`."""
-        engine = regorus.Engine()
+        engine = self._engine()
         packages = [engine.add_policy(f"{index}.rego", module) for index, module in enumerate(modules)]
         self._engines[key] = engine
         return str(packages[-1])
@@ -81,9 +84,8 @@ def _path(node: Mapping[str, Any]) -> str:
         node = node["refr"]
 
 
-def serve(requests: Iterable[bytes], answer: Callable[[bytes], object]) -> None:
+def serve(policies: Policies, requests: Iterable[bytes], answer: Callable[[bytes], object]) -> None:
     """Answer requests until they end. A failure of a policy is an answer; a panic of the engine ends the process."""
-    policies = Policies()
     operations: dict[str, Callable[..., str]] = {
         "load": policies.load,
         "names": policies.names,
@@ -108,14 +110,15 @@ def main() -> None:
     """Limit this process, say that it is ready, and serve until the parent goes."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    sys.stdout.buffer.write(b"\n")
+    # only now: without the limit its allocator reserves 1 GiB, and would then neither fit into it nor be held by it
+    regorus = importlib.import_module("regorus")
+    _write(b"\n")
+    serve(Policies(regorus.Engine), sys.stdin.buffer, _write)
+
+
+def _write(line: bytes) -> None:
+    sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
-
-    def answer(line: bytes) -> None:
-        sys.stdout.buffer.write(line)
-        sys.stdout.buffer.flush()
-
-    serve(sys.stdin.buffer, answer)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from attest_pipeline.appraisal import BOOLEAN_PATHS, View, findings
-from attest_pipeline.ear import CLAIM_VALUES, Status, Value, status_of
+from attest_pipeline.appraisal import BOOLEAN_PATHS, View, findings, overall
+from attest_pipeline.ear import CLAIM_VALUES, Status, Value
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import Policy
 from attest_pipeline.ports import PolicyFailed
@@ -67,7 +67,7 @@ def rego_constants() -> str:
 def vet(text: str, sandbox: Sandbox) -> Policy:
     """The policy, if it is bounded, deterministic, declares what it reads, and is cautious about wrong input.
 
-    Raises Misconfigured with a sentence that says what to change.
+    Raises Misconfigured with a sentence that says what to change, and Exhausted, which a loaded host may cause too.
     """
     _check_text(text)
     try:
@@ -77,6 +77,8 @@ def vet(text: str, sandbox: Sandbox) -> Policy:
         reads = _reads(sandbox.evaluate(f"{package}.reads", {}))
         allow_unfresh = _allow_unfresh(sandbox.evaluate(f"{package}.allow_unfresh", {}))
         _check_caution(f"{package}.vector", reads, sandbox)
+    except Exhausted:
+        raise
     except PolicyFailed as error:
         raise Misconfigured(f"policy refused: {error}") from None
     return Policy(
@@ -144,21 +146,16 @@ def _check_caution(rule: str, reads: Sequence[str], sandbox: Sandbox) -> None:
             continue  # the engine objects to the type, as it will when it matters
         if document is None:
             continue
-        found = findings(document)
-        if status_of({claim: finding.value for claim, finding in found.items()}) is Status.AFFIRMING:
+        if overall(findings(document)) is Status.AFFIRMING:
             raise PolicyFailed(f"it is affirming for the input {msgspec.json.encode(view).decode()[:200]}")
 
 
 def _probes(reads: Sequence[str]) -> Iterator[dict[str, object]]:
     yield {}
     for wrong in _WRONG:
-        view: dict[str, object] = {}
-        for path in reads:
-            root, _, member = path.partition(".")
-            if wrong is True and path in BOOLEAN_PATHS:
-                continue
-            if not member:
-                view[root] = wrong
-            elif isinstance(members := view.setdefault(root, {}), dict):
-                members[member] = wrong
+        told = [path for path in reads if not (wrong is True and path in BOOLEAN_PATHS)]
+        view: dict[str, object] = {path: wrong for path in told if "." not in path}
+        roots = {path.partition(".")[0] for path in told} - view.keys()
+        for root in roots:
+            view[root] = {path.removeprefix(f"{root}."): wrong for path in told if path.startswith(f"{root}.")}
         yield view

@@ -1,0 +1,97 @@
+# Appraisal Policy for Huawei virtCCA: affirming only if every claim below is known to be good.
+package appraisal.virtcca
+
+import data.ear
+
+reads := [
+	"hardware_known",
+	"debug",
+	"match.matched",
+	"match.set",
+	"fields.platform-lifecycle",
+	"fields.platform-token",
+]
+
+vector := {
+	"instance-identity": identity,
+	"executables": executables,
+	"hardware": hardware,
+	"runtime-opaque": runtime_opaque,
+}
+
+# Instance identity: the device certificate chains to Huawei's root.
+identity := {
+	"value": ear.instance_identity.recognized,
+	"reason": "hardware_identified",
+	"detail": "the hardware proved its identity",
+} if {
+	input.hardware_known == true
+} else := {
+	"value": ear.instance_identity.unrecognized,
+	"reason": "hardware_unknown",
+	"detail": "the Evidence does not name the hardware",
+}
+
+# Executables: the measurements are Reference Values of one set, as a whole.
+executables := {
+	"value": ear.executables.approved,
+	"reason": "reference_values_match",
+	"detail": "every measurement is a Reference Value of one set",
+} if {
+	input.match.matched == true
+} else := {
+	"value": ear.executables.unrecognized,
+	"reason": "no_reference_values",
+	"detail": "no Reference Value Set is known for this TEE",
+} if {
+	input.match.set == null
+} else := {
+	"value": ear.executables.contraindicated,
+	"reason": "reference_values_mismatch",
+	"detail": "measurements differ from every Reference Value Set; see the mismatches",
+}
+
+# Hardware: secured platforms only (lifecycle 0x3000 to 0x30ff); older firmware attests no platform.
+hardware := {
+	"value": ear.hardware.genuine,
+	"reason": "platform_secured",
+	"detail": "the platform is in the secured lifecycle state",
+} if {
+	is_number(lifecycle)
+	lifecycle >= 12288
+	lifecycle <= 12543
+} else := {
+	"value": ear.hardware.unsafe,
+	"reason": "platform_unattested",
+	"detail": "the firmware gives no platform token: its state and debug mode are not known",
+} if {
+	unattested
+} else := {
+	"value": ear.hardware.contraindicated,
+	"reason": "platform_not_secured",
+	"detail": "the platform is not in the secured lifecycle state",
+}
+
+lifecycle := input.fields["platform-lifecycle"]
+
+unattested if input.fields["platform-token"] == false
+
+# Runtime opacity: nobody may look inside.
+runtime_opaque := {
+	"value": ear.runtime_opaque.encrypted,
+	"reason": "memory_protected",
+	"detail": "debug is off",
+} if {
+	input.debug == false
+} else := {
+	"value": ear.runtime_opaque.isolated,
+	"reason": "debug_unknown",
+	"detail": "the firmware gives no platform token, which would say whether debug is on",
+} if {
+	unattested
+	input.debug == null
+} else := {
+	"value": ear.runtime_opaque.visible,
+	"reason": "debug_enabled",
+	"detail": "debug is on, or the Evidence does not say that it is off",
+}
