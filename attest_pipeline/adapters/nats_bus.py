@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self
 
 from attest_pipeline.adapters import nats_kv, nats_store
 from attest_pipeline.adapters.nats_config import read_credentials
@@ -16,7 +16,6 @@ from attest_pipeline.errors import Unavailable
 from attest_pipeline.ports import Message, Record
 
 Handler = Callable[[Message], Awaitable[None]]
-T = TypeVar("T")
 
 _WAITING: Final = 4096
 """Messages that may wait for a handler; more are dropped (and, if they stand for stored Evidence, delivered again)."""
@@ -115,11 +114,13 @@ class NatsBus:
         """Store all records durably; returns once every one is stored (or was before). Safe to repeat."""
         await nats_store.store(self._link, records)
 
-    async def pull(self, stream: str, consumer: str, *, batch: int) -> AsyncIterator[list[Message]]:
+    async def pull(self, stream: str, consumer: str, *, batch: int) -> AsyncGenerator[list[Message], None]:
         """Stored messages of a durable consumer, 1 to `batch` at a time, asked for ahead; ends when the bus stops."""
         pull = Pull(self._link, stream, consumer, batch)
-        async for messages in self._until_stopped(pull, pull.lists()):
-            yield messages
+        with self._reading(pull):
+            async with aclosing(pull.lists()) as lists:
+                async for messages in lists:
+                    yield messages
 
     async def ack(self, reply: str) -> None:
         """Say that a stored message is done. At most once: a lost ack means redelivery."""
@@ -141,11 +142,13 @@ class NatsBus:
         """Set a key that has no value yet and return None; otherwise return the value it has, unchanged."""
         return await nats_kv.create(self._link, bucket, key, value)
 
-    async def watch(self, bucket: str, pattern: str) -> AsyncIterator[tuple[str, bytes]]:
+    async def watch(self, bucket: str, pattern: str) -> AsyncGenerator[tuple[str, bytes], None]:
         """Present keys and values that match, then every change, until the bus stops."""
         watch = nats_kv.Watch(self._link, bucket, pattern)
-        async for change in self._until_stopped(watch, watch.values()):
-            yield change
+        with self._reading(watch):
+            async with aclosing(watch.values()) as values:
+                async for change in values:
+                    yield change
 
     async def stop(self) -> None:
         """Take no more work: end pulls, watches and subscriptions once their handlers are done. Sending still works."""
@@ -163,12 +166,12 @@ class NatsBus:
             await asyncio.wait_for(self._idle.wait(), _GRACE)
         await self._link.close()
 
-    async def _until_stopped(self, reader: _Reader, values: AsyncIterator[T]) -> AsyncIterator[T]:
+    @contextmanager
+    def _reading(self, reader: _Reader) -> Iterator[None]:
         self._readers.add(reader)
         self._idle.clear()
         try:
-            async for value in values:
-                yield value
+            yield
         finally:
             self._readers.discard(reader)
             if not self._readers:

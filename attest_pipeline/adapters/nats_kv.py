@@ -5,7 +5,7 @@ A bucket is a stream of one message per key. The stream republishes the subject 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Final
 
@@ -66,7 +66,7 @@ class Watch:
         self._next = 1
         self._closing = False
 
-    async def values(self) -> AsyncIterator[tuple[str, bytes]]:
+    async def values(self) -> AsyncGenerator[tuple[str, bytes], None]:
         """Keys and values in the order in which they were set. Raises Unavailable."""
         hints = await self._link.listen(subjects.changes(self._bucket), "", self._hear)
         self._link.on_reconnect.append(self._news.set)

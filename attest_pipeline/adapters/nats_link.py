@@ -121,6 +121,10 @@ class Link:
         self._routes[token] = sink
         return f"{self.inbox}.{token.decode()}"
 
+    def own_address(self) -> str:
+        """An address to `listen` on. It is not below the inbox, which would get every message a second time."""
+        return f"{self.inbox}-{next(self._numbers):x}"
+
     def forget(self, address: str) -> None:
         """End an address."""
         self._routes.pop(address.rpartition(".")[2].encode(), None)

@@ -7,7 +7,7 @@ longer means that the request was lost.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -61,7 +61,7 @@ class Pull:
         self._address = ""
         self._subscription: Any = None
 
-    async def lists(self) -> AsyncIterator[list[Message]]:
+    async def lists(self) -> AsyncGenerator[list[Message], None]:
         """Lists of 1 to `batch` messages. Raises Unavailable if the consumer is missing or stuck."""
         self._link.on_reconnect.append(self._ask_anew)
         try:
@@ -103,7 +103,7 @@ class Pull:
     async def _subscribe(self) -> None:
         if self._subscription is not None:
             await self._link.unlisten(self._subscription)
-        self._address = f"{self._link.inbox}.pull.{id(self):x}.{self._rounds}"
+        self._address = self._link.own_address()
         self._subscription = await self._link.listen(self._address, "", self._receive)
         self._asked = 0
 
