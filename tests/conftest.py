@@ -1,9 +1,13 @@
 """Where the tests find real evidence: beside the checkout, or nowhere (those tests then skip and say so)."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
+from attest_pipeline.cli.simulated import vendors as simulated_vendors
+from attest_pipeline.simulator.device import Vendor
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
@@ -24,3 +28,9 @@ def conformance() -> Path:
     if not path.is_dir():
         pytest.skip("no conformance cases beside the checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def vendors() -> tuple[Vendor, ...]:
+    """A simulated vendor of every TEE; making their root keys takes a second."""
+    return simulated_vendors(datetime.now(UTC))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from attest_pipeline.adapters import config_dir, config_store, metrics
-from attest_pipeline.adapters.rego import RegoEngine, policy_from_text
+from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Bus
 from workers._process import Process
@@ -34,7 +34,7 @@ async def run(process: Process) -> None:
 async def publish(bus: Bus, directory: Path, policies: Path, engine: RegoEngine) -> None:
     """Publish one tenant's directory. What is not valid is logged, and the version before stays current."""
     try:
-        config, documents = config_dir.read(directory, policies, lambda text: policy_from_text(text, engine))
+        config, documents = config_dir.read(directory, policies, engine.vet)
     except Misconfigured as error:
         metrics.CONFIG_PUBLISHED.labels("refused").inc()
         _log.error("configuration refused", extra={"tenant": directory.name, "why": str(error)})

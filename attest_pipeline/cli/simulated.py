@@ -1,6 +1,7 @@
 """A tenant made of simulated vendors: its configuration directory, written from what the vendors endorse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -8,8 +9,24 @@ from cryptography.hazmat.primitives import serialization
 
 from attest_pipeline.adapters import config_dir
 from attest_pipeline.adapters.site import Site, add_tenant, issuer
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
+from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.device import Vendor
+from attest_pipeline.simulator.intel import IntelVendor
+
+
+def vendors(now: datetime, tees: Sequence[str] = ("tdx", "sgx", "snp")) -> tuple[Vendor, ...]:
+    """A test vendor for each TEE, with root keys of its own, valid around `now`. Raises Misconfigured."""
+    makers: dict[str, Callable[[], Vendor]] = {
+        "tdx": lambda: IntelVendor("tdx", now),
+        "sgx": lambda: IntelVendor("sgx", now),
+        "snp": lambda: AmdVendor(now),
+    }
+    unknown = [tee for tee in tees if tee not in makers]
+    if unknown:
+        raise Misconfigured(f"no simulated vendor for {unknown[0]!r}; there are {', '.join(makers)}")
+    return tuple(makers[tee]() for tee in tees)
 
 
 def write_tenant(site: Site, tenant: str, vendors: Sequence[Vendor], *, annotate: bool = False) -> Path:

@@ -1,0 +1,228 @@
+"""The embedded stack: one broker and one process for each worker, started, watched, restarted and drained."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from msgspec import Struct
+
+from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters.broker import Broker
+from attest_pipeline.adapters.nats_config import PROVISIONER, BrokerSpec, Tenant
+from attest_pipeline.adapters.provision import Provisioning, provision
+from attest_pipeline.adapters.site import Site
+from attest_pipeline.errors import Unavailable
+from attest_pipeline.webhook import Endpoint, read_endpoints
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+"""The checkout: it holds `workers/` and `policies/` beside the library."""
+POLICIES: Final = ROOT / "policies" / "appraisal"
+STAGES: Final = ("parse", "match", "appraise", "sign")
+FUSED: Final = "all"
+_READY_SECONDS: Final = 30.0
+_STOP_SECONDS: Final = 15.0
+_RESTART_SECONDS: Final = 0.5
+_INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to run: worker kinds in order (a kind may come several times), ports, durability.
+
+    `port` and `monitor` are the broker's; worker number n serves health and metrics on `health` + n.
+    """
+
+    workers: tuple[str, ...]
+    port: int
+    monitor: int
+    health: int
+    sync_always: bool = True
+    fleet: bool = False
+    agents: tuple[str, ...] = ()
+    provisioning: Provisioning = Provisioning()
+    epoch_seconds: int = 300
+
+
+class Worker:
+    """One worker process that is started again when it dies."""
+
+    def __init__(self, name: str, kind: str, environment: dict[str, str], log: Path, health: int) -> None:
+        self.name = name
+        self.kind = kind
+        self.starts = 0
+        self.health = health
+        self._environment = environment
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running process. Raises Unavailable while there is none."""
+        if self._process is None or self._process.returncode is not None:
+            raise Unavailable(f"worker {self.name} is not running")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start the process and watch it."""
+        await self._spawn()
+        self._watcher = asyncio.create_task(self._watch())
+
+    def kill(self) -> None:
+        """Kill the process without warning; it is started again."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def stop(self) -> None:
+        """Let the process drain; kill it if it does not end."""
+        if self._watcher is None or self._process is None:
+            return
+        self._watcher.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            self.kill()
+            await self._process.wait()
+
+    async def _spawn(self) -> None:
+        self.starts += 1
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "workers", self.kind, env=self._environment, cwd=ROOT, stdout=log, stderr=log
+            )
+
+    async def _watch(self) -> None:
+        while self._process is not None:
+            await self._process.wait()
+            await asyncio.sleep(_RESTART_SECONDS)
+            await self._spawn()
+
+
+class Stack:
+    """A broker and its workers on one state directory."""
+
+    def __init__(self, site: Site, plan: Plan) -> None:
+        """Nothing runs until `start`."""
+        self._site = site
+        self._plan = plan
+        self._tenants = config_dir.tenants(site.config)
+        tenants = tuple(Tenant(name=name, fleet=plan.fleet, agents=plan.agents) for name in self._tenants)
+        spec = BrokerSpec(
+            store=str(site.broker / "store"),
+            port=plan.port,
+            http_port=plan.monitor,
+            sync_always=plan.sync_always,
+            tenants=tenants,
+        )
+        self.broker = Broker(site.broker, spec)
+        self.workers = [self._worker(number, kind) for number, kind in enumerate(self._kinds())]
+
+    async def start(self) -> None:
+        """Start everything and return once every process works. Raises Unavailable or Misconfigured."""
+        await self.broker.start()
+        webhooks = [endpoint.id for endpoint in self._endpoints()]
+        credentials = self.broker.credentials(PROVISIONER)
+        await provision(self.broker.url, credentials, webhooks=webhooks, settings=self._plan.provisioning)
+        for worker in self.workers:
+            await worker.start()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Return once every process answers its health check. Raises Unavailable."""
+        async with aiohttp.ClientSession() as session:
+            for worker in self.workers:
+                await _healthy(session, worker, self._site.logs)
+
+    async def stop(self) -> None:
+        """Drain the workers, then stop the broker."""
+        await asyncio.gather(*(worker.stop() for worker in self.workers))
+        await self.broker.stop()
+
+    def _kinds(self) -> Sequence[str]:
+        webhook = ("webhook",) if self._endpoints() else ()
+        return ("config", "bell", *self._plan.workers, *webhook)
+
+    def _endpoints(self) -> Sequence[Endpoint]:
+        path = self._site.webhooks
+        return read_endpoints(path.read_bytes()) if path.exists() else ()
+
+    def _worker(self, number: int, kind: str) -> Worker:
+        name = f"{kind}-{number}"
+        health = self._plan.health + number
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment |= {
+            "ATTEST_NATS_URL": self.broker.url,
+            "ATTEST_CREDENTIALS": str(self.broker.credentials(kind)),
+            "ATTEST_HEALTH_PORT": str(health),
+            **settings_of(kind, self._site, self._tenants, self._plan.epoch_seconds),
+        }
+        return Worker(name, kind, environment, self._site.logs / f"{name}.log", health)
+
+
+def settings_of(kind: str, site: Site, tenants: Sequence[str], epoch_seconds: int) -> dict[str, str]:
+    """Environment that a kind needs beyond the broker: each gets the paths it reads and no other."""
+    parse = {"ATTEST_NONCE_KEY": str(site.nonce_key), "ATTEST_BELL_KEYS": str(site.bell_jwks)}
+    sign = {"ATTEST_SIGNING_KEY": str(site.signing_key)}
+    return {
+        "parse": parse,
+        "sign": sign,
+        FUSED: parse | sign,
+        "config": {"ATTEST_CONFIG": str(site.config), "ATTEST_POLICIES": str(POLICIES)},
+        "webhook": {"ATTEST_WEBHOOKS": str(site.webhooks)},
+        "bell": {
+            "ATTEST_BELL_KEY": str(site.bell_key),
+            "ATTEST_TENANTS": ",".join(tenants),
+            "ATTEST_EPOCH_SECONDS": str(epoch_seconds),
+        },
+    }.get(kind, {})
+
+
+def free_ports(count: int) -> int:
+    """First of that many consecutive loopback ports that are free now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            first: int = probe.getsockname()[1]
+        if first + count < 1 << 16 and all(_is_free(port) for port in range(first, first + count)):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextlib.asynccontextmanager
+async def running(site: Site, plan: Plan) -> AsyncIterator[Stack]:
+    """A stack that is stopped when the block ends."""
+    stack = Stack(site, plan)
+    try:
+        await stack.start()
+        yield stack
+    finally:
+        await stack.stop()
+
+
+async def _healthy(session: aiohttp.ClientSession, worker: Worker, logs: Path) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _READY_SECONDS
+    while loop.time() < deadline:
+        try:
+            async with session.get(f"http://127.0.0.1:{worker.health}/healthz") as answer:
+                if answer.ok:
+                    return
+        except aiohttp.ClientError:
+            await asyncio.sleep(0.05)
+    raise Unavailable(f"worker {worker.name} does not work after {_READY_SECONDS:.0f} s; see {logs / worker.name}.log")
