@@ -1,0 +1,75 @@
+"""A test authority: certificates and CRLs over EC keys, every one marked as simulated."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from attest_pipeline.simulator.device import MARK
+
+_BEFORE: Final = timedelta(days=1)
+_LIFE: Final = timedelta(days=31)
+
+
+class Identity(NamedTuple):
+    """A private key and the certificate of its public half."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def spki(self) -> bytes:
+        """DER SubjectPublicKeyInfo."""
+        return self.certificate.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+
+    def encoded(self, encoding: serialization.Encoding) -> bytes:
+        """The certificate."""
+        return self.certificate.public_bytes(encoding)
+
+
+class Pki:
+    """Issues certificates on one curve, valid from a day before `now` for 31 days."""
+
+    def __init__(
+        self, now: datetime, curve: ec.EllipticCurve, digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+    ) -> None:
+        self._start = now.replace(microsecond=0) - _BEFORE
+        self._curve = curve
+        self._digest = digest
+
+    def issue(self, name: str, issuer: Identity | None, *, authority: bool = False) -> Identity:
+        """A new key with a certificate of that name; without issuer it signs itself."""
+        key = ec.generate_private_key(self._curve)
+        subject = _subject(name)
+        builder = x509.CertificateBuilder(
+            issuer_name=subject if issuer is None else issuer.certificate.subject,
+            subject_name=subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=self._start,
+            not_valid_after=self._start + _LIFE,
+        ).add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        return Identity(key, builder.sign(key if issuer is None else issuer.key, self._digest))
+
+    def crl(self, issuer: Identity, revoked: Iterable[Identity]) -> bytes:
+        """CRL (DER) of the issuer."""
+        entries = [
+            x509.RevokedCertificateBuilder(identity.certificate.serial_number, self._start).build()
+            for identity in revoked
+        ]
+        builder = x509.CertificateRevocationListBuilder(
+            issuer.certificate.subject, self._start, self._start + _LIFE, revoked_certificates=entries
+        )
+        return builder.sign(issuer.key, self._digest).public_bytes(serialization.Encoding.DER)
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, MARK), x509.NameAttribute(NameOID.COMMON_NAME, name)]
+    )
