@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from awscrt.crypto import ECExportFormat
 
-from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
+from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.simulator.amd import GUEST_POLICY, MEASUREMENT, AmdVendor, Chip, make_report, sign_report
 from attest_pipeline.simulator.amd_pki import SILICON
 from attest_pipeline.verifiers.snp import SnpVerifier
@@ -53,7 +53,9 @@ class Lab(NamedTuple):
 
     def documents(self, **changes: bytes | None) -> Endorsements:
         """What the host hands over: `ask`, `ark`, `crl` of the vendor, with some replaced, added or (None) missing."""
-        found = {"ask": self.vendor.pki.ask, "ark": self.vendor.pki.ark, "crl": self.vendor.pki.crl(()), **changes}
+        published = self.vendor.endorsements()
+        crl = published[f"{EndorsementKind.AMD_CRL}/{self.product.lower()}"][0]
+        found = {"ask": self.vendor.pki.ask, "ark": self.vendor.pki.ark, "crl": crl, **changes}
         return Endorsements({name: (value,) for name, value in found.items() if value is not None})
 
     def verify(

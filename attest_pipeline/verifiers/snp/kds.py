@@ -5,7 +5,7 @@ Source: AMD 57230 (VCEK Certificate and KDS Interface Specification), section 3.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -82,7 +82,7 @@ def product_of(family: int, model: int) -> Product | None:
 
 def issuer_product(certificate: x509.Certificate) -> tuple[Product, bool]:
     """Product, and whether it is a VLEK, by the name of the issuer. Raises BadEvidence(BAD_ENDORSEMENT)."""
-    name = _common_name(certificate, "issuer")
+    name = _common_name(certificate.issuer)
     vlek = name.startswith(_ASVK)
     prefix = _ASVK if vlek else _ASK
     product = PRODUCTS.get(name.removeprefix(prefix)) if name.startswith(prefix) else None
@@ -94,7 +94,7 @@ def issuer_product(certificate: x509.Certificate) -> tuple[Product, bool]:
 def read_leaf(certificate: x509.Certificate) -> Leaf:
     """Facts of a VCEK or VLEK certificate, every one required. Raises BadEvidence(BAD_ENDORSEMENT)."""
     product, vlek = issuer_product(certificate)
-    if _common_name(certificate, "subject") != ("SEV-VLEK" if vlek else "SEV-VCEK"):
+    if _common_name(certificate.subject) != ("SEV-VLEK" if vlek else "SEV-VCEK"):
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "leaf certificate is not of the kind that its issuer makes")
     extensions = _extensions(certificate)
     if _ia5(extensions, PRODUCT_NAME).partition("-")[0] != product.name:  # "Milan-B0": silicon stepping
@@ -107,23 +107,15 @@ def read_leaf(certificate: x509.Certificate) -> Leaf:
     return Leaf(product, vlek, tcb, _hwid(extensions, product.hwid), None)
 
 
-def _common_name(certificate: x509.Certificate, of: Literal["issuer", "subject"]) -> str:
-    try:
-        name = certificate.issuer if of == "issuer" else certificate.subject
-    except ValueError as error:
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{of} of leaf certificate: {str(error)[:120]}") from None
+def _common_name(name: x509.Name) -> str:
     values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(values[0].value) if len(values) == 1 else ""
 
 
 def _extensions(certificate: x509.Certificate) -> dict[str, bytes]:
-    try:
-        extensions = certificate.extensions
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"extensions of leaf certificate: {str(error)[:120]}") from None
     return {
         extension.oid.dotted_string: extension.value.value
-        for extension in extensions
+        for extension in certificate.extensions
         if isinstance(extension.value, x509.UnrecognizedExtension)
     }
 

@@ -93,7 +93,7 @@ class SnpVerifier:
         report = _report(evidence)
         endorsed = self._endorsed(evidence, endorsements)
         check_window(endorsed.not_before, endorsed.not_after, now, "certificate chain")
-        crl = endorsements.one("crl")
+        crl = _document(endorsements, "crl")
         if crl is not None:
             check_crl(crl, endorsed, now)
         check_identity(report, endorsed.leaf)
@@ -105,12 +105,12 @@ class SnpVerifier:
         return make_claims(report, endorsed.leaf, endorsed.signer, documents, bound=challenge is not None)
 
     def _endorsed(self, evidence: Evidence, endorsements: Endorsements) -> Endorsed:
-        leaf = endorsements.one("leaf") or evidence.items.get("leaf")
-        ask = endorsements.one("ask")
+        known, ask = _document(endorsements, "leaf"), _document(endorsements, "ask")
+        leaf = evidence.items.get("leaf") if known is None else known
         if leaf is None or ask is None:
             what = "VCEK or VLEK certificate" if leaf is None else "ASK or ASVK certificate"
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, f"no {what} for this report")
-        return prove_leaf(leaf, ask, endorsements.one("ark"), self._anchors)
+        return prove_leaf(leaf, ask, _document(endorsements, "ark"), self._anchors)
 
 
 @lru_cache(maxsize=32768)
@@ -177,6 +177,13 @@ def check_identity(report: Report, leaf: kds.Leaf) -> None:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "report says that its chip key is masked, yet names it as signer")
     if report.chip_id != (_NO_CHIP if leaf.hwid is None else leaf.hwid):
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "chip id is not the hardware id of the leaf certificate")
+
+
+def _document(endorsements: Endorsements, item: str) -> bytes | None:
+    found = endorsements.items.get(item, ())
+    if len(found) > 1:  # choosing one would leave the others, such as a second CRL, unread
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{len(found)} documents for {item}")
+    return found[0] if found else None
 
 
 def _report(evidence: Evidence) -> Report:
