@@ -13,6 +13,7 @@ from attest_pipeline.verifiers.snp import SnpVerifier
 
 NOW: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHALLENGE: Final = bytes(range(64))
+KINDS: Final = [f"{product} {key}" for product in SILICON for key in ("VCEK", "VLEK")]
 
 
 class Lab(NamedTuple):
@@ -75,6 +76,12 @@ class Lab(NamedTuple):
         """The vendor's Endorsements under the references that a verifier asked for."""
         published = self.vendor.endorsements()
         return Endorsements({ref.item: published.get(f"{ref.kind}/{ref.key}", ()) for ref in refs})
+
+
+def lab_of(kind: str) -> Lab:
+    """The lab of one of KINDS."""
+    product, key = kind.split()
+    return lab(product, vlek=key == "VLEK")
 
 
 @cache

@@ -24,7 +24,7 @@ class SampleReport(Struct, frozen=True, forbid_unknown_fields=True):
 class SampleVerifier:
     """Believes whatever the item `report` says. For development only: anyone can write such Evidence.
 
-    It is off unless the operator names it, production refuses its name (`verifiers.DEVELOPMENT_ONLY`), and its claims
+    It is off unless the operator names it, production refuses its name (`owner.tenant`), and its claims
     can never be affirming: `debug` is true, no hardware and no signer are named, and the only check is `none`.
     """
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from amd_lab import CHALLENGE, NOW, Lab, lab
+from amd_lab import CHALLENGE, KINDS, NOW, Lab, lab, lab_of
 from awscrt.crypto import ECExportFormat
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -19,15 +19,13 @@ from attest_pipeline.simulator.device import Fault
 from attest_pipeline.verifiers._shared.x509 import load_certificate
 from attest_pipeline.verifiers.snp import SnpVerifier, kds
 
-KINDS = [("Milan", False), ("Genoa", False), ("Turin", False), ("Milan", True), ("Genoa", True), ("Turin", True)]
 CPUID, TCB, CHIP_ID = 0x188, 0x180, 0x1A0
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: f"{kind[0]}-{'vlek' if kind[1] else 'vcek'}")
+@pytest.fixture(params=KINDS)
 def site(request: pytest.FixtureRequest) -> Lab:
     """Each product under each kind of key."""
-    product, vlek = request.param
-    return lab(product, vlek=vlek)
+    return lab_of(request.param)
 
 
 @pytest.fixture(params=["Milan", "Genoa", "Turin"])
