@@ -113,7 +113,7 @@ def _tee_of(package: str) -> str:
 def _check_names(names: frozenset[str]) -> None:
     refused = sorted(name for name in names if any(f"{name}.".startswith(f"{root}.") for root in FORBIDDEN))
     if refused:
-        raise PolicyFailed(f"it names {refused[0]}: a verdict may depend on the declared input alone")
+        raise PolicyFailed(f"it names {refused[-1]}: a verdict may depend on the declared input alone")
     if "vector" not in names:
         raise PolicyFailed("it has no rule `vector`")
 
