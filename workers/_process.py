@@ -19,6 +19,7 @@ from attest_pipeline.ports import Bus
 from workers._settings import Settings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+_CONFIGS: Final = web.AppKey("configs", ConfigStore)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -66,7 +67,7 @@ async def run_until_told(process: Process, work: Callable[[Process], Awaitable[N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stopping.set)
-    async with health_endpoint(process.settings.health_port):
+    async with health_endpoint(process.settings.health_port, process.configs):
         await run_until_stopped(process, work)
 
 
@@ -88,12 +89,13 @@ async def run_until_stopped(process: Process, work: Callable[[Process], Awaitabl
 
 
 @contextlib.asynccontextmanager
-async def health_endpoint(port: int) -> AsyncIterator[None]:
-    """`/healthz` and Prometheus `/metrics` on loopback; port 0 serves none."""
+async def health_endpoint(port: int, configs: ConfigStore) -> AsyncIterator[None]:
+    """`/healthz` with the configuration versions in force, and Prometheus `/metrics`, on loopback; not for port 0."""
     if not port:
         yield
         return
     app = web.Application()
+    app[_CONFIGS] = configs
     app.router.add_get("/healthz", _healthy)
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
@@ -105,8 +107,8 @@ async def health_endpoint(port: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-async def _healthy(_request: web.Request) -> web.Response:
-    return web.json_response({"status": "ok"})
+async def _healthy(request: web.Request) -> web.Response:
+    return web.json_response({"status": "ok", "tenants": request.app[_CONFIGS].versions()})
 
 
 async def _metrics(_request: web.Request) -> web.Response:

@@ -4,7 +4,6 @@ Every document and version is named by its SHA-256 and checked on the way in, so
 nothing.
 """
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -41,26 +40,20 @@ class ConfigStore:
         self._bus = bus
         self._versions: dict[str, Loaded] = {}
         self._current: dict[str, Loaded] = {}
-        self._changed = asyncio.Condition()
 
     async def follow(self) -> None:
         """Keep the current versions current until the bus drains."""
         async for key, value in self._bus.watch(BUCKET, "current.>"):
             tenant = key.removeprefix("current.")
-            loaded = await self.version(tenant, value.decode())
-            async with self._changed:
-                self._current[tenant] = loaded
-                self._changed.notify_all()
+            self._current[tenant] = await self.version(tenant, value.decode())
 
     def current(self, tenant: str) -> Loaded | None:
         """Current version of a tenant, if it has one."""
         return self._current.get(tenant)
 
-    async def wait_for(self, tenant: str) -> Loaded:
-        """Current version of a tenant, as soon as it has one."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: tenant in self._current)
-        return self._current[tenant]
+    def versions(self) -> dict[str, str]:
+        """Current version of every tenant that has one."""
+        return {tenant: loaded.config.version for tenant, loaded in self._current.items()}
 
     async def version(self, tenant: str, version: str) -> Loaded:
         """A version by its digest. Raises Unavailable if the store does not hold exactly that."""

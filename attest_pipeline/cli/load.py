@@ -117,7 +117,7 @@ class Load:
 
     async def _receive(self, message: Message) -> None:
         agent = message.subject[message.subject.rindex(".") + 1 :]
-        if agent not in self.tokens:
+        if agent in self._sent and agent not in self.tokens:
             self.tokens[agent] = message.data
             self.seconds.append(time.perf_counter() - self._sent[agent])
             self._news.set()

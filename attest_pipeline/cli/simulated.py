@@ -8,20 +8,24 @@ import msgspec
 from cryptography.hazmat.primitives import serialization
 
 from attest_pipeline.adapters import config_dir
-from attest_pipeline.adapters.site import Site, add_tenant, issuer
+from attest_pipeline.adapters.site import DEFAULT_TEES, Site, add_tenant, issuer
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
 from attest_pipeline.simulator.amd import AmdVendor
+from attest_pipeline.simulator.arm import CcaVendor
 from attest_pipeline.simulator.device import Vendor
+from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.intel import IntelVendor
 
 
-def vendors(now: datetime, tees: Sequence[str] = ("tdx", "sgx", "snp")) -> tuple[Vendor, ...]:
+def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, ...]:
     """A test vendor for each TEE, with root keys of its own, valid around `now`. Raises Misconfigured."""
     makers: dict[str, Callable[[], Vendor]] = {
         "tdx": lambda: IntelVendor("tdx", now),
         "sgx": lambda: IntelVendor("sgx", now),
         "snp": lambda: AmdVendor(now),
+        "cca": lambda: CcaVendor(now),
+        "virtcca": lambda: VirtccaVendor(now),
     }
     unknown = [tee for tee in tees if tee not in makers]
     if unknown:
@@ -30,11 +34,11 @@ def vendors(now: datetime, tees: Sequence[str] = ("tdx", "sgx", "snp")) -> tuple
 
 
 def write_tenant(site: Site, tenant: str, vendors: Sequence[Vendor], *, annotate: bool = False) -> Path:
-    """Write a development tenant that trusts these vendors and allows replay. Returns its directory."""
+    """Write a development tenant that trusts these vendors and allows replay; without any it admits every TEE."""
     settings = TenantSettings(
         issuer=issuer(tenant),
         audience=tenant,
-        tees=tuple(dict.fromkeys(vendor.tee for vendor in vendors)),
+        tees=tuple(dict.fromkeys(vendor.tee for vendor in vendors)) or DEFAULT_TEES,
         environment="development",
         annotate=annotate,
         allow_replay=True,

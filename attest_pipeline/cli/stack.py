@@ -13,7 +13,7 @@ import aiohttp
 from msgspec import Struct
 
 from attest_pipeline.adapters import config_dir
-from attest_pipeline.adapters.broker import Broker
+from attest_pipeline.adapters.broker import Broker, durability
 from attest_pipeline.adapters.nats_config import PROVISIONER, BrokerSpec, Tenant
 from attest_pipeline.adapters.provision import Provisioning, provision
 from attest_pipeline.adapters.site import Site
@@ -136,10 +136,14 @@ class Stack:
         await self.ready()
 
     async def ready(self) -> None:
-        """Return once every process answers its health check. Raises Unavailable."""
+        """Return once every process works and knows every tenant's configuration. Raises Unavailable."""
         async with aiohttp.ClientSession() as session:
             for worker in self.workers:
-                await _healthy(session, worker, self._site.logs)
+                await _ready(session, worker, frozenset(self._tenants), self._site.logs)
+
+    async def durability(self) -> str:
+        """What a PubAck survives, as the running broker says: power loss, or only a process kill."""
+        return await durability(self._plan.monitor)
 
     async def stop(self) -> None:
         """Drain the workers, then stop the broker."""
@@ -215,14 +219,13 @@ async def running(site: Site, plan: Plan) -> AsyncIterator[Stack]:
         await stack.stop()
 
 
-async def _healthy(session: aiohttp.ClientSession, worker: Worker, logs: Path) -> None:
+async def _ready(session: aiohttp.ClientSession, worker: Worker, tenants: frozenset[str], logs: Path) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _READY_SECONDS
     while loop.time() < deadline:
-        try:
+        with contextlib.suppress(aiohttp.ClientError):
             async with session.get(f"http://127.0.0.1:{worker.health}/healthz") as answer:
-                if answer.ok:
+                if tenants <= (await answer.json())["tenants"].keys():
                     return
-        except aiohttp.ClientError:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
     raise Unavailable(f"worker {worker.name} does not work after {_READY_SECONDS:.0f} s; see {logs / worker.name}.log")
