@@ -123,6 +123,8 @@ def wrap(public: object) -> EcKey | RsaKey:
 @lru_cache(maxsize=65536)
 def load_point(curve: str, point: bytes) -> EcKey:
     """EC key of an uncompressed SEC 1 point (0x04 || X || Y) on a curve of CURVES. Raises UnusableKey."""
+    if point[:1] != b"\x04":
+        raise UnusableKey("no uncompressed point")
     try:
         return EcKey(ec.EllipticCurvePublicKey.from_encoded_point(CURVES[curve], point))
     except ValueError as error:
