@@ -9,6 +9,7 @@ import pytest
 from attest_pipeline.cli.simulated import vendors as simulated_vendors
 from attest_pipeline.simulator.device import Vendor
 
+pytest_plugins = ["bus_fixtures"]
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 

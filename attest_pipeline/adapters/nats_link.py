@@ -24,6 +24,7 @@ Raw = tuple[bytes, bytes, bytes, bytes | None]
 Sink = Callable[[bytes, bytes, bytes, bytes | None], None]
 """Receives the parts of one message."""
 
+_START_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 3
 _PING_SECONDS: Final = 10
 _BUFFER: Final = 8 * 1024 * 1024
@@ -57,17 +58,21 @@ class Link:
         self._closing = False
 
     async def connect(self, url: str, seed: str, name: str) -> None:
-        """Connect as the user of that nkey seed. Raises Unavailable."""
+        """Connect as the user of that nkey seed; a server that is not there yet is waited for. Raises Unavailable."""
+        opening = self._client.connect(
+            url, name=name, nkeys_seed_str=seed,
+            allow_reconnect=False, max_reconnect_attempts=-1, reconnect_to_server_handler=_next_server,
+            connect_timeout=_CONNECT_SECONDS, reconnect_time_wait=_FIRST_DELAY,
+            ping_interval=_PING_SECONDS, max_outstanding_pings=2,
+            pending_size=_BUFFER, flush_timeout=_PING_SECONDS,
+            error_cb=_log_error, disconnected_cb=self._disconnected, reconnected_cb=self._reconnected,
+        )  # fmt: skip
         try:
-            await self._client.connect(
-                url, name=name, nkeys_seed_str=seed,
-                allow_reconnect=True, max_reconnect_attempts=-1, reconnect_to_server_handler=_next_server,
-                connect_timeout=_CONNECT_SECONDS, ping_interval=_PING_SECONDS, max_outstanding_pings=2,
-                pending_size=_BUFFER, flush_timeout=_PING_SECONDS,
-                error_cb=_log_error, disconnected_cb=self._disconnected, reconnected_cb=self._reconnected,
-            )  # fmt: skip
+            await asyncio.wait_for(opening, _START_SECONDS)
+            self._client.options["allow_reconnect"] = True  # before, refused users would try for ever
             await self.listen(f"{self.inbox}.>", "", self._answered)
         except (NatsError, OSError, TimeoutError) as error:
+            await self.close()
             raise Unavailable(f"cannot connect to {url} as {name}: {_text(error)}") from None
 
     @property

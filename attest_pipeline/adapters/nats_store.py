@@ -21,7 +21,7 @@ ACK_SECONDS: Final = 3.0
 _ATTEMPTS: Final = 3
 _PAUSE: Final = 0.2
 """Seconds before trying again when no stream answers, as after a restart of the server."""
-ATOMIC_FROM: Final = 16
+ATOMIC_FROM: Final = 4
 _ATOMIC_MOST: Final = 1000
 _ATOMIC_SUBJECTS: Final = "result."
 """Only RESULTS admits atomic batches: an agent could hold batches open on a stream it publishes to."""
