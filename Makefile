@@ -40,7 +40,7 @@ schemas: dev  ## write schemas/ anew from the Structs
 
 lock: dev  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
-		--group dev --extra-index-url "" --output-file requirements.lock pyproject.toml
+		--group dev --output-file requirements.lock pyproject.toml
 
 format: dev  ## format and mend what can be mended
 	$(BIN)/ruff format .

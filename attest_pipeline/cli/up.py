@@ -1,0 +1,81 @@
+"""`attest up` and `attest worker`: keep the stack running, or one kind of it."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, ensure, issuer
+from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, running
+
+_PORT: Final = 4222
+_MONITOR: Final = 8222
+_HEALTH: Final = 9100
+
+
+def up(
+    state: Annotated[Path, typer.Option(help="State directory: keys, configuration, the broker's store.")] = Path(
+        "state"
+    ),
+    fused: Annotated[int, typer.Option(min=0, help="Processes that hold all four stages; 0: one process a stage.")] = 0,
+    port: Annotated[int, typer.Option(help="The broker's port.")] = _PORT,
+    weak: Annotated[
+        bool, typer.Option("--process-kill-only", help="Faster acks that do not survive a power loss.")
+    ] = False,
+    agent: Annotated[list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated).")] = None,
+) -> None:
+    """Keep the stack running on one state directory; Ctrl-C drains it."""
+    site = Site(state.resolve())
+    ensure(site)
+    offset = port - _PORT
+    plan = Plan(
+        workers=(FUSED,) * fused or STAGES,
+        port=port,
+        monitor=_MONITOR + offset,
+        health=_HEALTH + offset,
+        sync_always=not weak,
+        agents=tuple(agent or ("agent-1",)),
+    )
+    asyncio.run(_keep(site, plan))
+
+
+async def _keep(site: Site, plan: Plan) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    console = Console(stderr=True)
+    console.print("starting …")
+    async with running(site, plan) as stack:
+        await _introduce(console, site, plan, stack)
+        await told.wait()
+        console.print("draining …")
+    console.print("drained; the state is kept in", str(site.root))
+
+
+async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> None:
+    table = Table("process", "listens on", "log")
+    table.add_row("nats-server", stack.broker.url, f"{site.broker}/nats-server.log")
+    for worker in stack.workers:
+        table.add_row(worker.name, f"http://127.0.0.1:{worker.health}/metrics", f"{site.logs}/{worker.name}.log")
+    console.print(table)
+    console.print(f"A PubAck survives [bold]{await stack.durability()}[/]. Ctrl-C drains.\n\nTry next:")
+    agent = plan.agents[0]
+    console.print(f"  attest submit EVIDENCE.json --state {site.root} --agent {agent}")
+    console.print(f"  $EDITOR {site.config}/{DEFAULT_TENANT}/tenant.json     # taken over at once")
+    console.print(
+        f"  attest token verify TOKEN --jwks {site.jwks} --audience {DEFAULT_TENANT} --issuer {issuer(DEFAULT_TENANT)}"
+    )
+
+
+def worker(
+    kind: Annotated[str, typer.Argument(help="parse, match, appraise, sign, all, webhook, bell or config.")],
+) -> NoReturn:
+    """Run one worker kind in this process, with settings from ATTEST_* (docs/operations.md)."""
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "workers", kind])  # noqa: S606 - becomes that process
