@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
+from attest_pipeline.verifiers._shared.cose import Sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet, read_collection
 
 MAX_TOKEN: Final = 16 * 1024
@@ -69,6 +70,20 @@ class Realm(NamedTuple):
     hash_algorithm: str
     key: bytes
     key_hash: str
+
+
+class PlatformToken(NamedTuple):
+    """The platform token, split and typed."""
+
+    message: Sign1
+    claims: Platform
+
+
+class RealmToken(NamedTuple):
+    """The realm token, split and typed."""
+
+    message: Sign1
+    claims: Realm
 
 
 def read_tokens(data: bytes) -> Collection:

@@ -3,13 +3,20 @@
 Sources: RMM specification 1.0 section A7.2 (legacy: no realm profile), draft-ffm-rats-cca-token (profiles below).
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from attest_pipeline.crypto import EcKey
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._arm.token import Platform, Realm, read_platform, read_profile, read_realm
+from attest_pipeline.verifiers._arm.token import (
+    PlatformToken,
+    Realm,
+    RealmToken,
+    read_platform,
+    read_profile,
+    read_realm,
+)
 from attest_pipeline.verifiers._shared import cbor
-from attest_pipeline.verifiers._shared.cose import Sign1, read_key, read_point, read_sign1
+from attest_pipeline.verifiers._shared.cose import read_key, read_point, read_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
 
 PLATFORM_PROFILES: Final = frozenset({"http://arm.com/CCA-SSD/1.0.0", "tag:arm.com,2023:cca_platform#1.0.0"})
@@ -17,20 +24,6 @@ REALM_PROFILES: Final = frozenset({None, "tag:arm.com,2023:realm#1.0.0", "tag:ar
 _UEID_RANDOM: Final = 0x01
 """First byte of an instance id: a UEID of type RAND (RFC 9711 section 4.2.1)."""
 _MAX_KEY: Final = 256
-
-
-class PlatformToken(NamedTuple):
-    """The platform token, split and typed."""
-
-    message: Sign1
-    claims: Platform
-
-
-class RealmToken(NamedTuple):
-    """The realm token, split and typed."""
-
-    message: Sign1
-    claims: Realm
 
 
 def read_platform_token(data: bytes) -> PlatformToken:

@@ -5,13 +5,13 @@ payload, the token key is a DER SubjectPublicKeyInfo (RSA-4096) or a P-521 point
 Source: openeuler-mirror/secGear, service/attestation/attestation-service/verifier/src/virtcca.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._arm.token import DIGESTS, Platform, Realm, read_platform, read_realm
+from attest_pipeline.verifiers._arm.token import DIGESTS, PlatformToken, RealmToken, read_platform, read_realm
 from attest_pipeline.verifiers._shared import cbor
-from attest_pipeline.verifiers._shared.cose import Sign1, read_point, read_sign1
+from attest_pipeline.verifiers._shared.cose import read_point, read_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
 
 _POINT_SIZE: Final = 133
@@ -20,28 +20,14 @@ _SIGNER_SIZES: Final = DIGESTS | {0}
 """The firmware that secGear reads leaves the signer of a component empty."""
 
 
-class CvmToken(NamedTuple):
-    """The token of the confidential VM, split and typed."""
-
-    message: Sign1
-    claims: Realm
-
-
-class PlatformToken(NamedTuple):
-    """The platform token, split and typed."""
-
-    message: Sign1
-    claims: Platform
-
-
-def read_cvm_token(data: bytes) -> CvmToken:
+def read_cvm_token(data: bytes) -> RealmToken:
     """Token of the confidential VM. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     message = read_sign1(data)
     inner = cbor.decode(message.payload)
     if not isinstance(inner, bytes):
         raise BadEvidence(Reason.MALFORMED, "payload of the CVM token is not wrapped in a byte string")
     claims = ClaimsSet(cbor.decode(inner), "CVM token")
-    return CvmToken(message, read_realm(claims, key_sizes=frozenset({_POINT_SIZE, _SPKI_SIZE})))
+    return RealmToken(message, read_realm(claims, key_sizes=frozenset({_POINT_SIZE, _SPKI_SIZE})))
 
 
 def read_platform_token(data: bytes) -> PlatformToken:

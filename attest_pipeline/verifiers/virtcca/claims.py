@@ -5,7 +5,7 @@ from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
 from attest_pipeline.verifiers._arm.token import Platform, Realm, is_debug, platform_fields, platform_measurements
-from attest_pipeline.verifiers.virtcca.verify import Device, Proof
+from attest_pipeline.verifiers.virtcca.verify import EVENT_LOG, IMA_LOG, Device, Proof
 
 _PLATFORM: Final = "platform-"
 
@@ -30,7 +30,14 @@ def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_
         signer=device.name,
         challenge_verified=challenge_verified,
         endorsements=dict(device.documents),
-        fields={**platform_values, **measurements, **_realm_fields(realm), "platform-token": platform is not None},
+        fields={
+            **platform_values,
+            **measurements,
+            **_realm_fields(realm),
+            "platform-token": platform is not None,
+            "event-log": EVENT_LOG in logs,
+            "ima-log": IMA_LOG in logs,
+        },
         checks=(*checks, "challenge") if challenge_verified else checks,
     )
 

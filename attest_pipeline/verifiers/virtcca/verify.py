@@ -29,6 +29,8 @@ from attest_pipeline.verifiers._shared.x509 import (
 )
 from attest_pipeline.verifiers.virtcca.abi import read_cvm_token, read_platform_token, token_key
 
+EVENT_LOG: Final = "event-log"
+IMA_LOG: Final = "ima-log"
 _BOOT_REGISTERS: Final = (1, 2, 3)
 """Registers of a CCEL that firmware and boot loader extend; register i + 1 is REM i."""
 _IMA_REGISTER: Final = 4
@@ -124,11 +126,11 @@ def check_logs(realm: Realm, evidence: Evidence) -> tuple[str, ...]:
     if "event_log" in evidence.items:
         replayed = replay_tcg2(evidence.items["event_log"], "sha256")
         _check_registers(realm, {**dict.fromkeys(_BOOT_REGISTERS, bytes(32)), **replayed}, "event log")
-        made.append("event-log")
+        made.append(EVENT_LOG)
     if "ima_log" in evidence.items:
         replayed = replay_ima_ascii(evidence.items["ima_log"], "sha256", frozenset({_IMA_REGISTER}))
         _check_registers(realm, {_IMA_REGISTER: bytes(32), **replayed}, "IMA log")
-        made.append("ima-log")
+        made.append(IMA_LOG)
     return tuple(made)
 
 

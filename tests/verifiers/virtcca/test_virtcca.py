@@ -296,6 +296,7 @@ def test_a_real_event_log_explains_the_registers_of_its_token(
     log = (vectors / "secgear/ima_uefi/gta_ccel.bin").read_bytes()
     claims = verify({**real, "event_log": log}, challenge=None, now=REAL_NOW, ca=real_ca)
     assert "event-log" in claims.checks
+    assert (claims.fields["event-log"], claims.fields["ima-log"]) == (True, False)
     assert claims.measurements["rem0"].startswith("e3579705")
 
 
