@@ -22,7 +22,7 @@ _BODY_HEAD: Final = Struct("<HI")
 _LENGTH: Final = Struct("<I")
 _CERTIFICATION: Final = Struct("<HI")
 _QE_HEAD: Final = Struct("<384s64sH")
-_SGX_REPORT: Final = Struct("<16s4s28x16s32s32x32s96xHH60x64s")
+_SGX_REPORT: Final = Struct("<16s4s12x16s16s32s32x32s32x64sHHH42x16s64s")
 
 
 class BodyType(IntEnum):
@@ -67,11 +67,15 @@ class SgxReport(NamedTuple):
 
     cpusvn: bytes
     miscselect: bytes
+    isvextprodid: bytes
     attributes: bytes
     mrenclave: bytes
     mrsigner: bytes
+    configid: bytes
     isvprodid: int
     isvsvn: int
+    configsvn: int
+    isvfamilyid: bytes
     report_data: bytes
 
     @property

@@ -53,7 +53,7 @@ class Pck(NamedTuple):
     platform: Platform
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=256)  # unproven: whoever fills it must not push out much
 def load_pck(chain: bytes) -> Pck:
     """PCK certificate and its companions out of PEM or concatenated DER, in any order.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -31,8 +32,8 @@ class DcapVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """The collateral of the platform that the (unproven) PCK certificate names. Raises BadEvidence."""
         quote = self._quote(evidence)
-        pck = load_pck(parse_certification(quote.certification, quote.version).pck_chain)
-        key = f"{self.tee}/{pck.platform.fmspc.hex()}/{pck.authority}"
+        chain = parse_certification(quote.certification, quote.version).pck_chain
+        key = f"{self.tee}/{_platform_kind(chain)}"
         return (EndorsementRef(item=COLLATERAL, kind=EndorsementKind.INTEL_DCAP, key=key),)
 
     def _quote(self, evidence: Evidence) -> Quote:
@@ -43,6 +44,12 @@ class DcapVerifier:
         if document is None:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no DCAP collateral for this platform")
         return prove_quote(quote, document, self._roots, now=now, minimum=self._minimum)
+
+
+@lru_cache(maxsize=8192)
+def _platform_kind(chain: bytes) -> str:
+    pck = load_pck(chain)
+    return f"{pck.platform.fmspc.hex()}/{pck.authority}"
 
 
 def check_challenge(report_data: bytes, challenge: bytes | None) -> bool:
