@@ -1,0 +1,108 @@
+"""The default policies on what the verifiers prove of simulated devices, healthy and faulty."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from attest_pipeline import verifiers
+from attest_pipeline.adapters.rego import RegoEngine
+from attest_pipeline.appraisal import Appraiser
+from attest_pipeline.cli.simulated import vendors as simulated_vendors
+from attest_pipeline.matching import ReferenceValues
+from attest_pipeline.model import Appraisal, Claims, Endorsements, Matched, Policy
+from attest_pipeline.simulator.amd import AmdVendor
+from attest_pipeline.simulator.device import Fault, Vendor
+
+POLICIES = Path(__file__).resolve().parents[2] / "policies" / "appraisal"
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+CHALLENGE = bytes(64)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RegoEngine]:
+    engine = RegoEngine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def vendors() -> tuple[Vendor, ...]:
+    return simulated_vendors(NOW)
+
+
+@pytest.fixture(scope="module")
+def silicon(vendors: tuple[Vendor, ...]) -> dict[str, Vendor]:
+    milan = next(vendor for vendor in vendors if vendor.tee == "snp")
+    return {"Milan": milan, "Genoa": AmdVendor(NOW, "Genoa"), "Turin": AmdVendor(NOW, "Turin")}
+
+
+def prove(vendor: Vendor, serial: int, fault: Fault | None = None) -> Claims:
+    anchors = {anchor.vendor: (anchor.spki,) for anchor in vendor.trust_anchors()}
+    verifier = verifiers.load([vendor.tee], anchors)[vendor.tee]
+    evidence = vendor.evidence(serial, CHALLENGE, fault)
+    published = vendor.endorsements()
+    items = {ref.item: published.get(f"{ref.kind}/{ref.key}", ()) for ref in verifier.endorsements_for(evidence)}
+    return verifier.verify(evidence, Endorsements(items), challenge=CHALLENGE, now=NOW)
+
+
+def default_policy(engine: RegoEngine, tee: str) -> Policy:
+    return engine.vet((POLICIES / tee / f"{tee}.rego").read_text())
+
+
+def judge(engine: RegoEngine, vendor: Vendor, fault: Fault | None = None) -> Appraisal:
+    claims = prove(vendor, 7, fault)
+    matched = Matched(claims, ReferenceValues([vendor.reference_values()]).match(claims))
+    policy = default_policy(engine, vendor.tee)
+    return Appraiser(engine).appraise(matched, policy, fresh=True, replayed=False).appraisal
+
+
+def test_every_field_that_a_policy_reads_is_one_that_its_verifier_gives(
+    engine: RegoEngine, vendors: tuple[Vendor, ...], silicon: dict[str, Vendor]
+) -> None:
+    given: dict[str, set[str]] = {}
+    for vendor in (*vendors, *silicon.values()):
+        given.setdefault(vendor.tee, set()).update(prove(vendor, 7).fields)
+
+    for tee, fields in given.items():
+        reads = default_policy(engine, tee).reads
+        assert {path.removeprefix("fields.") for path in reads if path.startswith("fields.")} <= fields
+
+
+def test_healthy_devices_are_affirming(engine: RegoEngine, vendors: tuple[Vendor, ...]) -> None:
+    for vendor in vendors:
+        appraisal = judge(engine, vendor)
+
+        assert appraisal.status == "affirming", (vendor.tee, appraisal.reasons)
+
+
+@pytest.mark.parametrize("product", ["Milan", "Genoa", "Turin"])
+def test_every_product_of_amd_is_affirming_at_its_minimum_and_not_below(
+    engine: RegoEngine, silicon: dict[str, Vendor], product: str
+) -> None:
+    outdated = {reason.claim: reason.reason for reason in judge(engine, silicon[product], Fault.OUTDATED_TCB).reasons}
+
+    assert judge(engine, silicon[product]).status == "affirming"
+    assert outdated["hardware"] == "tcb_below_minimum"
+
+
+def test_key_of_a_provider_does_not_identify_the_hardware(engine: RegoEngine) -> None:
+    appraisal = judge(engine, AmdVendor(NOW, vlek=True))
+
+    assert appraisal.vector["instance-identity"] == 97
+
+
+def test_faults_that_the_proof_lets_through_are_the_policys_to_find(
+    engine: RegoEngine, vendors: tuple[Vendor, ...]
+) -> None:
+    found = {
+        (vendor.tee, fault): judge(engine, vendor, fault).status
+        for vendor in vendors
+        for fault, rejection in vendor.faults().items()
+        if rejection is None
+    }
+
+    assert {fault for _, fault in found} >= {Fault.DEBUG, Fault.OUTDATED_TCB, Fault.UNKNOWN_MEASUREMENT}
+    assert set(found.values()) <= {"warning", "contraindicated"}
+    assert all(status == "contraindicated" for (_, fault), status in found.items() if fault is not Fault.OUTDATED_TCB)
