@@ -6,7 +6,8 @@ in small caches, because a parsed certificate may weigh thirty times its bytes.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -14,7 +15,6 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.utils import CryptographyDeprecationWarning
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
@@ -64,12 +64,11 @@ def load_certificate(data: bytes) -> x509.Certificate:
         raise BadEvidence(Reason.TOO_LARGE, f"certificate of {len(data)} bytes")
     pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # see serial_number
+        with _quiet():
             certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
-        certificate.public_key()
-        for part in _PARSED_LATE:
-            getattr(certificate, part)
+            certificate.public_key()
+            for part in _PARSED_LATE:
+                getattr(certificate, part)
     except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.MALFORMED, f"no X.509 certificate: {str(error)[:120]}") from None
     return certificate
@@ -100,9 +99,16 @@ def _unproven_key(certificate: x509.Certificate) -> EcKey | RsaKey:
 
 def serial_number(certificate: x509.Certificate) -> int:
     """Serial number, whatever it is: AMD numbers every VCEK and VLEK 0, at which `cryptography` warns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+    with _quiet():
         return certificate.serial_number
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Whoever sends a certificate shall not write into our log by what `cryptography` warns of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def prove_path(
@@ -221,17 +227,17 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
         raise BadEvidence(Reason.TOO_LARGE, f"CRL of {len(data)} bytes")
     pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
-        crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
-        serials = frozenset(entry.serial_number for entry in crl)
-        genuine = crl.issuer == issuer and _signed_by(crl, key)
-        next_update = crl.next_update_utc
+        with _quiet():
+            crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
+            serials = frozenset(entry.serial_number for entry in crl)
+            genuine = crl.issuer == issuer and _signed_by(crl, key)
     except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
     if not genuine:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {issuer.rfc4514_string()[:80]}")
-    if next_update is None:
+    if crl.next_update_utc is None:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "CRL without nextUpdate")
-    return Crl(serials, crl.last_update_utc, next_update)
+    return Crl(serials, crl.last_update_utc, crl.next_update_utc)
 
 
 def check_not_revoked(certificate: x509.Certificate, crl: Crl, now: datetime) -> None:
