@@ -18,8 +18,13 @@ from attest_pipeline.verifiers.tdx.abi import (
 _MEASUREMENTS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrseam")
 
 
-def make_claims(report: TdReport, proof: Proof, verdict: Verdict, checks: tuple[str, ...], *, bound: bool) -> Claims:
-    """Claims of a proven TD; `checks` are those of TDX alone, `bound` says whether a challenge was equal."""
+def make_claims(report: TdReport, proof: Proof, verdict: Verdict, explained: tuple[int, ...], *, bound: bool) -> Claims:
+    """Claims of a proven TD; `explained` are the RTMRs that an event log replays to.
+
+    `bound` says whether a challenge was compared and equal.
+    """
+    replayed = tuple(f"event_log_rtmr{index}" for index in explained)
+    checks = (*CHECKS, "tdx_module_identity", *replayed)
     raw = {name: value.hex() for name, value in report._asdict().items() if value is not None}
     return Claims(
         tee="tdx",
@@ -35,8 +40,9 @@ def make_claims(report: TdReport, proof: Proof, verdict: Verdict, checks: tuple[
             **_attributes(report),
             **platform_fields(proof, verdict),
             "tdx_module_tcb_status": None if verdict.module is None else verdict.module.value,
+            "event_log_rtmrs": ",".join(map(str, explained)),
         },
-        checks=(*CHECKS, *checks, "challenge") if bound else (*CHECKS, *checks),
+        checks=(*checks, "challenge") if bound else checks,
     )
 
 

@@ -29,8 +29,8 @@ class TdxVerifier(DcapVerifier):
         verdict = judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2)
         bound = check_challenge(report.report_data, challenge)
         log = evidence.items.get("event_log")
-        replayed = () if log is None else check_event_log(report, log)
-        return make_claims(report, proof, verdict, ("tdx_module_identity", *replayed), bound=bound)
+        explained = () if log is None else check_event_log(report, log)
+        return make_claims(report, proof, verdict, explained, bound=bound)
 
 
 def check_module(report: TdReport, tcb_info: TcbInfo) -> None:
@@ -45,17 +45,17 @@ def check_module(report: TdReport, tcb_info: TcbInfo) -> None:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "SEAMATTRIBUTES are not those of the TDX module identity")
 
 
-def check_event_log(report: TdReport, log: bytes) -> tuple[str, ...]:
-    """Names of the checks made: one for each RTMR that the log explains (its register i + 1 is RTMR i).
+def check_event_log(report: TdReport, log: bytes) -> tuple[int, ...]:
+    """Numbers of the RTMRs that the log explains (its register i + 1 is RTMR i).
 
     A register that the log does not extend is not compared, because run-time events never enter the CCEL.
     Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
     registers = replay_tcg2(log, "sha384")
-    explained = [index for index in range(len(report.rtmrs)) if index + 1 in registers]
+    explained = tuple(index for index in range(len(report.rtmrs)) if index + 1 in registers)
     if not explained:
         raise BadEvidence(Reason.LOG_MISMATCH, "event log extends no RTMR")
     for index in explained:
         if registers[index + 1] != report.rtmrs[index]:
             raise BadEvidence(Reason.LOG_MISMATCH, f"event log does not replay to RTMR{index}")
-    return tuple(f"event_log_rtmr{index}" for index in explained)
+    return explained

@@ -124,6 +124,8 @@ def test_a_log_that_replays_to_the_rtmrs_is_named_for_each_register_it_explains(
     data = td_with((once, bytes(48), once, b"\x99" * 48))
     claims = prove("tdx", data, log=ccel((1, b"\x07" * 48), (3, b"\x07" * 48)), challenge=None)
     assert [check for check in claims.checks if "event_log" in check] == ["event_log_rtmr0", "event_log_rtmr2"]
+    assert claims.fields["event_log_rtmrs"] == "0,2"
+    assert prove("tdx").fields["event_log_rtmrs"] == ""
 
 
 @pytest.mark.parametrize("register", [1, 2, 3, 4])
