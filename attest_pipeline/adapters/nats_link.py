@@ -84,7 +84,7 @@ class Link:
         """Queue one message for sending, in order. Raises Unavailable if closed, too large, or the buffer is full."""
         try:
             await self._client.publish(subject, data, reply, headers or None)
-        except NatsError as error:
+        except (NatsError, OSError) as error:
             raise Unavailable(f"cannot send on {subject}: {_text(error)}") from None
 
     async def listen(self, subject: str, queue: str, sink: Sink) -> Any:
@@ -151,7 +151,10 @@ class Link:
         """Flush and disconnect."""
         self._closing = True
         await self.flush()
-        await self._client.close()
+        try:
+            await self._client.close()
+        except OSError as error:
+            _log.warning("nats: closed with messages unsent: %s", _text(error))
 
     def _answered(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         sink = self._routes.get(subject.split(b".")[2])

@@ -20,7 +20,7 @@ from attest_pipeline.subjects import CONFIG, DEAD, EPOCHS, EVIDENCE, NONCES, PAR
 _SECONDS: Final = 10.0
 _HOUR: Final = 3600.0
 _DAY: Final = 24 * _HOUR
-_NAME_IN_USE: Final = 10058
+_NOT_FOUND: Final = 10059
 _MIB: Final = 1024 * 1024
 _EPOCHS_BYTES: Final = 64 * _MIB
 
@@ -153,12 +153,13 @@ def _ns(seconds: float) -> int:
 
 
 async def _ensure_stream(link: Link, config: dict[str, Any]) -> None:
+    """Update first: creating a stream that exists reserves its space a second time."""
     try:
-        await _call(link, f"STREAM.CREATE.{config['name']}", config)
-    except _Refusal as error:
-        if error.code != _NAME_IN_USE:
-            raise
         await _call(link, f"STREAM.UPDATE.{config['name']}", config)
+    except _Refusal as error:
+        if error.code != _NOT_FOUND:
+            raise
+        await _call(link, f"STREAM.CREATE.{config['name']}", config)
 
 
 async def _call(link: Link, operation: str, request: dict[str, Any]) -> None:
