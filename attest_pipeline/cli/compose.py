@@ -1,0 +1,169 @@
+"""`attest init`, `attest provision`, `attest compose`: what a deployment without the embedded stack is made of.
+
+compose.yaml is written from the same tables as the broker's users and the workers' settings, so that no service can
+have a user, a secret or a kind that the code does not know.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters.broker import Broker
+from attest_pipeline.adapters.nats_config import PROVISIONER, SERVICE, BrokerSpec, Tenant, credentials_file
+from attest_pipeline.adapters.provision import provision as provision_broker
+from attest_pipeline.adapters.site import Site, ensure
+from attest_pipeline.cli.stack import ROOT, STAGES, settings_of
+from attest_pipeline.errors import Misconfigured
+from attest_pipeline.webhook import read_endpoints
+
+COMPOSE: Final = ROOT / "compose.yaml"
+_STATE: Final = Path("/state")
+_STORE: Final = "/data"
+_NATS_URL: Final = "nats://nats:4222"
+_TENANTS: Final = ("default",)
+_SERVICES: Final = (*STAGES, "config", "bell", "webhook")
+_HEADER: Final = """\
+# Written by `attest compose --write` from the tables of users and settings; a test fails if it differs.
+# First `attest init --state ./state` (keys, credentials, broker configuration), then `docker compose up`.
+"""
+_DOCKERFILE: Final = """\
+FROM python:3.11-slim
+WORKDIR /app
+COPY requirements.lock pyproject.toml README.md ./
+RUN pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY attest_pipeline attest_pipeline
+COPY workers workers
+COPY policies policies
+RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . && useradd --uid 10001 attest
+USER attest
+"""
+
+
+def init(
+    state: Annotated[Path, typer.Option(help="State directory to make or complete.")] = Path("state"),
+    agent: Annotated[list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated).")] = None,
+) -> None:
+    """Make keys, credentials and the broker's configuration for a deployment by compose.yaml."""
+    site = Site(state.resolve())
+    ensure(site)
+    agents = tuple(agent or ("agent-1",))
+    tenants = tuple(Tenant(name=name, agents=agents) for name in config_dir.tenants(site.config))
+    Broker(site.broker, BrokerSpec(store=_STORE, host="0.0.0.0", tenants=tenants)).write_config()  # noqa: S104 - in a container
+    if not site.webhooks.exists():
+        site.webhooks.touch(0o600)
+        site.webhooks.write_bytes(msgspec.json.encode({"endpoints": []}))
+    typer.echo(f"{site.root} is ready: `docker compose up` reads it")
+
+
+def provision(
+    url: Annotated[str, typer.Option(help="The broker.")],
+    credentials: Annotated[Path, typer.Option(help="Credentials file of the user provisioner.")],
+    webhooks: Annotated[Path | None, typer.Option(help="Webhook endpoints, for their consumers.")] = None,
+) -> None:
+    """Make or update the broker's streams, consumers and buckets."""
+    endpoints = read_endpoints(webhooks.read_bytes()) if webhooks is not None and webhooks.exists() else ()
+    asyncio.run(provision_broker(url, credentials, webhooks=[endpoint.id for endpoint in endpoints]))
+
+
+def compose(
+    write: Annotated[bool, typer.Option("--write", help="Write compose.yaml instead of comparing it.")] = False,
+) -> None:
+    """Write compose.yaml, or fail if it is not what the tables say."""
+    if write:
+        COMPOSE.write_text(compose_text())
+    elif COMPOSE.read_text() != compose_text():
+        raise Misconfigured("compose.yaml is not what the tables say: run `attest compose --write`")
+
+
+def compose_text() -> str:
+    """Text of compose.yaml."""
+    return _HEADER + _yaml(compose_document(), 0)
+
+
+def compose_document() -> dict[str, object]:
+    """compose.yaml as data: the broker, a one-off that makes its streams, and one service for each worker kind."""
+    return {
+        "name": "attest-pipeline",
+        "services": {"nats": _nats(), "provision": _provision()} | {kind: _worker(kind) for kind in _SERVICES},
+        "volumes": {"store": {}},
+    }
+
+
+def _nats() -> dict[str, object]:
+    return {
+        "image": "nats:2.12-alpine",
+        "command": ["--config", "/broker/nats-server.conf"],
+        "volumes": ["./state/broker/nats-server.conf:/broker/nats-server.conf:ro", f"store:{_STORE}"],
+        "healthcheck": {
+            "test": ["CMD", "wget", "-q", "-O", "-", "http://127.0.0.1:8222/healthz"],
+            "interval": "5s",
+            "retries": 12,
+        },
+        "restart": "unless-stopped",
+    }
+
+
+def _provision() -> dict[str, object]:
+    site = Site(_STATE)
+    user = _credentials(PROVISIONER)
+    return {
+        "build": {"context": ".", "dockerfile_inline": _DOCKERFILE},
+        "image": "attest-pipeline",
+        "command": [
+            "attest", "provision", "--url", _NATS_URL, "--credentials", user, "--webhooks", str(site.webhooks),
+        ],
+        "volumes": [_mount(user), _mount(str(site.webhooks))],
+        "depends_on": {"nats": {"condition": "service_healthy"}},
+        "restart": "on-failure",
+    }  # fmt: skip
+
+
+def _worker(kind: str) -> dict[str, object]:
+    user = _credentials(kind)
+    settings = settings_of(kind, Site(_STATE), _TENANTS, 300)
+    if "ATTEST_POLICIES" in settings:
+        settings["ATTEST_POLICIES"] = "/app/policies/appraisal"
+    paths = [value for value in settings.values() if value.startswith(f"{_STATE}/")]
+    return {
+        "image": "attest-pipeline",
+        "command": ["python", "-m", "workers", kind],
+        "environment": {"ATTEST_NATS_URL": _NATS_URL, "ATTEST_CREDENTIALS": user, **settings},
+        "volumes": [_mount(path) for path in (user, *paths)],
+        "depends_on": {"provision": {"condition": "service_completed_successfully"}},
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "stop_grace_period": "20s",
+        "restart": "unless-stopped",
+    }
+
+
+def _credentials(user: str) -> str:
+    return str(credentials_file(Site(_STATE).broker / "credentials", SERVICE, user))
+
+
+def _mount(path: str) -> str:
+    return f".{path}:{path}:ro"
+
+
+def _yaml(value: object, depth: int) -> str:
+    """Block-style YAML of mappings, lists of text, and scalars; text is written as JSON, which YAML reads."""
+    indent = "  " * depth
+    if isinstance(value, dict):
+        return "".join(f"{indent}{name}:{_yaml_value(one, depth + 1)}" for name, one in value.items())
+    if isinstance(value, list):
+        return "".join(f"{indent}- {msgspec.json.encode(one).decode()}\n" for one in value)
+    return f"{indent}{msgspec.json.encode(value).decode()}\n"
+
+
+def _yaml_value(value: object, depth: int) -> str:
+    if isinstance(value, str) and "\n" in value:
+        indent = "  " * depth
+        return " |\n" + "".join(f"{indent}{line}\n" for line in value.splitlines())
+    if isinstance(value, dict | list) and value:
+        return "\n" + _yaml(value, depth)
+    return f" {msgspec.json.encode(value).decode()}\n"
