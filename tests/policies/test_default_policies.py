@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -51,13 +50,6 @@ def rego_with_tests(tee: str) -> regorus.Engine:
         engine.add_policy(name, text)
     engine.set_input_json("{}")
     return engine
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[RegoEngine]:
-    engine = RegoEngine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

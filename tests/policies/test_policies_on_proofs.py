@@ -1,6 +1,5 @@
 """The default policies on what the verifiers prove of simulated devices, healthy and faulty."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,13 +17,6 @@ from attest_pipeline.simulator.device import Fault, Vendor
 POLICIES = Path(__file__).resolve().parents[2] / "policies" / "appraisal"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CHALLENGE = bytes(64)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[RegoEngine]:
-    engine = RegoEngine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ def snippet(language: str) -> str:
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 1
     return str(blocks[0])
-
-
-@pytest.fixture
-def engine() -> Iterator[RegoEngine]:
-    engine = RegoEngine()
-    yield engine
-    engine.close()
 
 
 @pytest.mark.parametrize(
