@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypedDict, Unpack
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -13,6 +13,17 @@ NOW: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DAY: Final = timedelta(days=1)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 Hash = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+
+
+class Options(TypedDict, total=False):
+    """What a certificate may have; None for `authority` or `may_sign` leaves the extension out."""
+
+    authority: bool | None
+    depth: int | None
+    may_sign: bool | None
+    window: tuple[datetime, datetime]
+    algorithm: Hash
+    pad: padding.PSS | padding.PKCS1v15
 
 
 class Identity(NamedTuple):
@@ -33,31 +44,9 @@ class Identity(NamedTuple):
         """The certificate as PEM."""
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(
-        self,
-        common: str,
-        *,
-        key: Key | None = None,
-        authority: bool | None = False,
-        depth: int | None = None,
-        may_sign: bool | None = None,
-        window: tuple[datetime, datetime] = (NOW - DAY, NOW + 30 * DAY),
-        algorithm: Hash | None = None,
-        pad: padding.PSS | padding.PKCS1v15 | None = None,
-    ) -> "Identity":
-        """A certificate signed by this identity; None for `authority` or `may_sign` leaves the extension out."""
-        return issue(
-            self.certificate.subject,
-            self.key,
-            common,
-            key or ec_key(),
-            authority=authority,
-            depth=depth,
-            may_sign=may_sign,
-            window=window,
-            algorithm=algorithm,
-            pad=pad,
-        )
+    def issue(self, common: str, *, key: Key | None = None, **options: Unpack[Options]) -> "Identity":
+        """A certificate of that name, signed by this identity."""
+        return issue(self.certificate.subject, self.key, common, key or ec_key(), **options)
 
     def crl(self, serials: Iterable[int] = (), *, start: datetime = NOW - DAY, end: datetime = NOW + DAY) -> bytes:
         """A CRL (DER) signed by this identity."""
@@ -85,29 +74,21 @@ def name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def issue(
-    issuer: x509.Name,
-    signer: Key,
-    common: str,
-    key: Key,
-    *,
-    authority: bool | None = False,
-    depth: int | None = None,
-    may_sign: bool | None = None,
-    window: tuple[datetime, datetime] = (NOW - DAY, NOW + 30 * DAY),
-    algorithm: Hash | None = None,
-    pad: padding.PSS | padding.PKCS1v15 | None = None,
-) -> Identity:
+def issue(issuer: x509.Name, signer: Key, common: str, key: Key, **options: Unpack[Options]) -> Identity:
     """A certificate under any issuer name, signed by any key."""
+    authority, may_sign = options.get("authority", False), options.get("may_sign")
+    window = options.get("window", (NOW - DAY, NOW + 30 * DAY))
     builder = x509.CertificateBuilder(
         issuer, name(common), key.public_key(), x509.random_serial_number(), window[0], window[1]
     )
     if authority is not None:
-        builder = builder.add_extension(x509.BasicConstraints(authority, depth), True)
+        builder = builder.add_extension(x509.BasicConstraints(authority, options.get("depth")), True)
     if may_sign is not None:
         usage = x509.KeyUsage(True, False, False, False, False, may_sign, False, False, False)
         builder = builder.add_extension(usage, True)
-    return Identity(key, builder.sign(signer, algorithm or hashes.SHA256(), rsa_padding=pad))
+    return Identity(
+        key, builder.sign(signer, options.get("algorithm", hashes.SHA256()), rsa_padding=options.get("pad"))
+    )
 
 
 def tlv(tag: int, value: bytes) -> bytes:
