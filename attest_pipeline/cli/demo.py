@@ -9,20 +9,24 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
+import rich.progress
+import typer
 from aiohttp import web
+from rich.console import Console
 
 from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_config import FLEET
 from attest_pipeline.adapters.site import Site, ensure
-from attest_pipeline.cli.demo_report import FLEET_TENANT, REPLAY_TENANT, Findings, Report, build
+from attest_pipeline.cli.demo_report import FLEET_TENANT, REPLAY_TENANT, Findings, Report, build, show
 from attest_pipeline.cli.load import Load, prepare
+from attest_pipeline.cli.output import Output
 from attest_pipeline.cli.real_evidence import REAL, Real
 from attest_pipeline.cli.simulated import vendors, write_tenant
-from attest_pipeline.cli.stack import STAGES, Plan, Stack, free_ports, running
+from attest_pipeline.cli.stack import ROOT, STAGES, Plan, Stack, free_ports, running
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.freshness import Tick
 from attest_pipeline.jws import Jwks
@@ -30,6 +34,7 @@ from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.fleet import Member, members
 
+_BESIDE: Final = ROOT.parent / "shared" / "vectors"
 _PORTS: Final = 16
 _WINDOW: Final = 256
 _BELL_SECONDS: Final = 10.0
@@ -188,3 +193,39 @@ async def _verified_webhook(received: "asyncio.Queue[_Received]", secret: bytes)
     body = Webhook(f"whsec_{b64encode(secret).decode()}").verify(delivery.body, headers)
     found = {name: headers[name] for name in ("webhook-id", "webhook-timestamp", "webhook-signature")}
     return found | {"type": str(body["type"])} | {name: str(body["data"][name]) for name in ("agent", "status")}
+
+
+class _Bars(Progress):
+    """Progress on a terminal: the phase, and a bar of results."""
+
+    def __init__(self, bars: rich.progress.Progress) -> None:
+        self._bars = bars
+        self._task: rich.progress.TaskID | None = None
+
+    def phase(self, text: str) -> None:
+        """Print what begins."""
+        self._bars.console.print(f"[dim]…[/] {text}")
+
+    def results(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._task is None:
+            self._task = self._bars.add_task("attesting", total=total)
+        self._bars.update(self._task, completed=done)
+
+
+def demo(
+    agents: Annotated[int, typer.Option(min=100, help="Size of the simulated fleet.")] = 500,
+    vectors: Annotated[Path | None, typer.Option(envvar="VECTORS", help="Directory of real Evidence.")] = None,
+    output: Annotated[Output, typer.Option(help="text for people, json for machines.")] = Output.TEXT,
+) -> None:
+    """Run a simulated fleet of five TEEs through the whole stack; exit 0 only if every verdict is the expected one."""
+    directory = vectors or (_BESIDE if _BESIDE.is_dir() else None)
+    with rich.progress.Progress(console=Console(stderr=True)) as bars:
+        report = asyncio.run(run(agents, directory, _Bars(bars)))
+    if output is Output.JSON:
+        typer.echo(msgspec.json.encode(report))
+    else:
+        show(report, Console())
+        if directory is None:
+            typer.echo("no real Evidence beside the checkout (set VECTORS to its directory): none was sent")
+    raise typer.Exit(0 if report.ok else 1)
