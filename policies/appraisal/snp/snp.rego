@@ -11,6 +11,7 @@ reads := [
 	"fields.migrate_ma",
 	"fields.product",
 	"fields.revocation_checked",
+	"fields.signing_key",
 	"fields.tcb_bl",
 	"fields.tcb_fmc",
 	"fields.tcb_snp",
@@ -27,13 +28,20 @@ vector := {
 	"runtime-opaque": runtime_opaque,
 }
 
-# Instance identity: the report chains to AMD's root and names its chip (a masked CHIP_ID does not).
+# Instance identity: the report chains to AMD's root and names its chip, or a provider's VLEK stands for the chip. A
+# VCEK with a masked CHIP_ID names nobody.
 identity := {
 	"value": ear.instance_identity.recognized,
 	"reason": "hardware_identified",
 	"detail": "the hardware proved its identity",
 } if {
 	input.hardware_known == true
+} else := {
+	"value": ear.instance_identity.recognized,
+	"reason": "provider_identified",
+	"detail": "signed by a VLEK: the provider vouches for its fleet, and no chip is named",
+} if {
+	input.fields.signing_key == "vlek"
 } else := {
 	"value": ear.instance_identity.unrecognized,
 	"reason": "hardware_unknown",

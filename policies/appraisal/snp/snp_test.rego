@@ -11,6 +11,7 @@ healthy := {
 		"migrate_ma": false,
 		"product": "Milan",
 		"revocation_checked": true,
+		"signing_key": "vcek",
 		"tcb_bl": 4,
 		"tcb_tee": 0,
 		"tcb_snp": 24,
@@ -44,6 +45,13 @@ test_every_finding_says_why if {
 
 test_unidentified_hardware_is_unrecognized if {
 	findings({"hardware_known": false})["instance-identity"].value == ear.instance_identity.unrecognized
+}
+
+test_a_provider_vouches_for_unnamed_hardware if {
+	fields := object.union(healthy.fields, {"signing_key": "vlek"})
+	found := findings({"hardware_known": false, "fields": fields})["instance-identity"]
+	found.value == ear.instance_identity.recognized
+	found.reason == "provider_identified"
 }
 
 test_debug_is_visible if {
