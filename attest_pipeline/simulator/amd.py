@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from attest_pipeline.errors import Reason
 from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
 from attest_pipeline.simulator.amd_pki import SILICON, AmdPki, Silicon
-from attest_pipeline.simulator.device import Fault
+from attest_pipeline.simulator.device import COMMON_FAULTS, Fault
 
 SIGNED: Final = 0x2A0
 SIZE: Final = 0x4A0
@@ -24,15 +24,6 @@ _REVOKED_SERIAL: Final = 0x5E5E
 _TRUNCATED: Final = 1000
 _FIRMWARE: Final = bytes((29, 55, 1, 0))
 _PLATFORM_INFO: Final = 0x25
-_FAULTS: Final[Mapping[Fault, Reason | None]] = {
-    Fault.BAD_SIGNATURE: Reason.BAD_SIGNATURE,
-    Fault.DEBUG: None,
-    Fault.UNKNOWN_MEASUREMENT: None,
-    Fault.REVOKED: Reason.REVOKED,
-    Fault.OUTDATED_TCB: None,
-    Fault.TRUNCATED: Reason.MALFORMED,
-    Fault.FOREIGN_CHAIN: Reason.BAD_SIGNATURE,
-}
 
 
 class Chip(NamedTuple):
@@ -85,7 +76,7 @@ class AmdVendor:
 
     def faults(self) -> Mapping[Fault, Reason | None]:
         """Every fault of the contract but those that the caller makes."""
-        return _FAULTS
+        return COMMON_FAULTS
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Report of device `serial` over the challenge; REVOKED, OUTDATED_TCB and FOREIGN_CHAIN are other chips."""

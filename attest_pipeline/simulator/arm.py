@@ -12,7 +12,7 @@ from attest_pipeline.errors import Reason
 from attest_pipeline.jws import b64u
 from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
 from attest_pipeline.simulator import arm_token
-from attest_pipeline.simulator.device import MARK, Fault
+from attest_pipeline.simulator.device import COMMON_FAULTS, MARK, Fault
 
 _LEGACY_PROFILE: Final = "http://arm.com/CCA-SSD/1.0.0"
 _PLATFORM_PROFILE: Final = "tag:arm.com,2023:cca_platform#1.0.0"
@@ -61,7 +61,7 @@ class CcaVendor:
 
     def faults(self) -> Mapping[Fault, Reason | None]:
         """CCA revokes by withdrawing the CPAK, so a revoked certificate is not among them."""
-        return arm_token.FAULTS
+        return {fault: reason for fault, reason in COMMON_FAULTS.items() if fault is not Fault.REVOKED}
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Token of device `serial` over the challenge."""

@@ -20,17 +20,7 @@ from attest_pipeline.simulator.device import Fault
 PLATFORM, REALM = 44234, 44241
 PLATFORM_SIZE: Final = 64
 """Realms or confidential VMs on one machine, as in a data centre."""
-IMPLEMENTATION: Final = hashlib.sha256(b"simulated implementation").digest()
-FAULTS: Final[Mapping[Fault, Reason | None]] = {
-    Fault.FOREIGN_CHAIN: Reason.BAD_SIGNATURE,
-    Fault.BAD_SIGNATURE: Reason.BAD_SIGNATURE,
-    Fault.TRUNCATED: Reason.MALFORMED,
-    Fault.UNKNOWN_MEASUREMENT: None,
-    Fault.OUTDATED_TCB: None,
-    Fault.DEBUG: None,
-}
-"""What tokens of this kind can show."""
-PLATFORM_FAULTS: Final = frozenset({Fault.DEBUG, Fault.OUTDATED_TCB, Fault.FOREIGN_CHAIN, Fault.REVOKED})
+IMPLEMENTATION: Final = hashlib.sha256(b"simulated implementation").digest()PLATFORM_FAULTS: Final = frozenset({Fault.DEBUG, Fault.OUTDATED_TCB, Fault.FOREIGN_CHAIN, Fault.REVOKED})
 """Faults for which a device needs another platform token, and so another identity."""
 _SECURED, _DEBUG = 0x3000, 0x4000
 _FIRMWARE: Final = {"BL2": "2.1.0", "RMM": "1.4.0"}

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from attest_pipeline.errors import Reason
-from attest_pipeline.model import MARK as MARK
-from attest_pipeline.model import Evidence, ReferenceValueSet, TrustAnchor
+from attest_pipeline.model import MARK, Evidence, ReferenceValueSet, TrustAnchor
+
+__all__ = ["COMMON_FAULTS", "MARK", "Fault", "Vendor"]
 
 
 class Fault(StrEnum):
@@ -21,6 +22,18 @@ class Fault(StrEnum):
     OUTDATED_TCB = "out-of-date TCB"
     TRUNCATED = "truncated"
     FOREIGN_CHAIN = "foreign chain"
+
+
+COMMON_FAULTS: Final[Mapping[Fault, Reason | None]] = {
+    Fault.BAD_SIGNATURE: Reason.BAD_SIGNATURE,
+    Fault.DEBUG: None,
+    Fault.UNKNOWN_MEASUREMENT: None,
+    Fault.REVOKED: Reason.REVOKED,
+    Fault.OUTDATED_TCB: None,
+    Fault.TRUNCATED: Reason.MALFORMED,
+    Fault.FOREIGN_CHAIN: Reason.BAD_SIGNATURE,
+}
+"""What most TEEs show: a forged chain bears the right names, so that its signature is what fails."""
 
 
 class Vendor(Protocol):

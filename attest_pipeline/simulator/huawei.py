@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from attest_pipeline.errors import Reason
 from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
 from attest_pipeline.simulator import arm_token
-from attest_pipeline.simulator.device import Fault
+from attest_pipeline.simulator.device import COMMON_FAULTS, Fault
 from attest_pipeline.simulator.pki import Identity, Pki
 
 _PROFILE: Final = "simulated virtCCA platform"
@@ -75,7 +75,7 @@ class VirtccaVendor:
 
     def faults(self) -> Mapping[Fault, Reason | None]:
         """Every fault of the contract but those that the caller makes."""
-        return {**arm_token.FAULTS, Fault.REVOKED: Reason.REVOKED}
+        return COMMON_FAULTS
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Token of device `serial` over the challenge; REVOKED and FOREIGN_CHAIN are other machines."""

@@ -10,21 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from attest_pipeline.errors import Reason
 from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
-from attest_pipeline.simulator.device import Fault
+from attest_pipeline.simulator.device import COMMON_FAULTS, Fault
 from attest_pipeline.simulator.intel_pki import CURRENT_SVN, FMSPC, IntelPki, Platform
 from attest_pipeline.simulator.intel_quote import certify, make_quote, sgx_report, td_report
 
 _PLATFORM_SIZE: Final = 64
 _QUOTE_VERSIONS: Final = {"tdx": 4, "sgx": 3}
-_FAULTS: Final[Mapping[Fault, Reason | None]] = {
-    Fault.BAD_SIGNATURE: Reason.BAD_SIGNATURE,
-    Fault.DEBUG: None,
-    Fault.UNKNOWN_MEASUREMENT: None,
-    Fault.REVOKED: Reason.REVOKED,
-    Fault.OUTDATED_TCB: None,
-    Fault.TRUNCATED: Reason.MALFORMED,
-    Fault.FOREIGN_CHAIN: Reason.UNTRUSTED_ROOT,
-}
 _MRTD: Final = hashlib.sha384(b"simulated TD").digest()
 _RTMRS: Final = (*(hashlib.sha384(b"simulated RTMR %d" % index).digest() for index in range(3)), bytes(48))
 _MRENCLAVE: Final = hashlib.sha256(b"simulated enclave").digest()
@@ -80,7 +71,7 @@ class IntelVendor:
 
     def faults(self) -> Mapping[Fault, Reason | None]:
         """Every fault of the contract but those that the caller makes."""
-        return _FAULTS
+        return {**COMMON_FAULTS, Fault.FOREIGN_CHAIN: Reason.UNTRUSTED_ROOT}
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Quote of device `serial` over the challenge; REVOKED, OUTDATED_TCB and FOREIGN_CHAIN are other machines."""
