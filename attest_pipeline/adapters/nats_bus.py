@@ -39,7 +39,11 @@ class _Service:
         self._handler = handler
         self._message = message
         self._waiting: asyncio.Queue[Message] = asyncio.Queue(_WAITING)
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, link: Link, queue: str) -> None:
+        self.subscription = await link.listen(self._subject, queue, self.receive)
+        self._task = asyncio.create_task(self._run())
 
     def receive(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         try:
@@ -50,7 +54,8 @@ class _Service:
     async def finish(self) -> None:
         """Let the handler deal with what was received."""
         await self._waiting.join()
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _run(self) -> None:
         while True:
@@ -106,7 +111,7 @@ class NatsBus:
     async def serve(self, subject: str, queue: str, handler: Handler) -> None:
         """Hand every message of the subject to the handler, one at a time; an empty `queue` means every subscriber."""
         service = _Service(subject, handler, self._message)
-        service.subscription = await self._link.listen(subject, queue, service.receive)
+        await service.start(self._link, queue)
         self._services.append(service)
         await self._link.flush()
 

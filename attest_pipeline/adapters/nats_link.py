@@ -150,6 +150,8 @@ class Link:
     async def close(self) -> None:
         """Flush and disconnect."""
         self._closing = True
+        if self._client._flush_queue is None:  # noqa: SLF001 - never opened: nats-py cannot close that
+            return
         await self.flush()
         try:
             await self._client.close()

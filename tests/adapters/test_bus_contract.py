@@ -413,5 +413,15 @@ async def test_a_stopped_bus_still_sends_and_a_drained_one_does_not(connect: Con
         await sign.store([Record(subject="result.acme.a1", data=b"x", message_id="y")])
 
 
+async def test_everything_published_before_the_end_arrives(connect: Connect) -> None:
+    parse, match = await connect("parse"), await connect("match")
+    heard = Heard()
+    await match.serve(subjects.STAGE_CLAIMS, "match", heard)
+    for number in range(3000):
+        await parse.publish(subjects.STAGE_CLAIMS, number.to_bytes(1000))
+    await parse.drain()
+    assert [int.from_bytes(message.data) for message in await heard.wait(3000)] == list(range(3000))
+
+
 def test_the_dead_have_a_stream() -> None:
     assert subjects.STREAMS[DEAD] == ("dead.>",)

@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+import nkeys
 import pytest
+from bus_fixtures import connected
 
-from attest_pipeline.adapters import nats_bus, nats_kv, nats_pull, nats_store
+from attest_pipeline.adapters import nats_bus, nats_kv, nats_link, nats_pull, nats_store
+from attest_pipeline.adapters.broker import Broker
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_kv import Watch
 from attest_pipeline.adapters.nats_link import Link, Raw, Sink, parsed, status
@@ -22,6 +25,13 @@ LONG_ACK = b"$JS.ACK.hub.ABCDEF.EVIDENCE.parse.3.7.7.1795438624020125218.0.rnd"
 STUCK = {"num_pending": 5, "num_ack_pending": 0, "config": {"max_ack_pending": 10}}
 BUSY = {"num_pending": 5, "num_ack_pending": 10, "config": {"max_ack_pending": 10}}
 IDLE = {"num_pending": 0, "num_ack_pending": 0, "config": {"max_ack_pending": 10}}
+
+
+class Server:
+    """What nats-py tells of a server when it asks where to reconnect."""
+
+    def __init__(self, reconnects: int) -> None:
+        self.reconnects = reconnects
 
 
 class ScriptedLink(Link):
@@ -294,3 +304,37 @@ def test_status_and_headers_are_told_apart() -> None:
     assert status(None) == b""
     assert parsed(None) == {}
     assert parsed(b"NATS/1.0\r\nA:  b:c \r\n\xff: \xfe\r\n\r\n") == {"A": "b:c", "\ufffd": "\ufffd"}
+
+
+async def test_a_fleet_comes_back_spread_over_time_and_later_each_time() -> None:
+    first_tries = [nats_link._next_server([Server(0)], {})[1] for _ in range(200)]
+    later_tries = [nats_link._next_server([Server(50)], {})[1] for _ in range(200)]
+    assert 0 <= min(first_tries) < 0.1 < max(first_tries) <= 0.5
+    assert 5 < max(later_tries) <= 10
+    assert min(later_tries) < 2
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:1", "nats://none", "nats://h:port"])
+async def test_a_server_that_cannot_be_reached_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nats_link, "_START_SECONDS", 0.05)
+    seed = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
+    link = Link("_INBOX_x")
+    with pytest.raises(Unavailable, match="cannot connect"):
+        await link.connect(url, seed, "x")
+    await link.close()
+    await link.flush()
+
+
+async def test_a_closed_connection_is_unavailable(broker: Broker) -> None:
+    bus = await connected(broker, "sign")
+    subscription = await bus._link.listen("_INBOX_sign.x", "", lambda *_: None)
+    await bus.drain()
+    await bus._link.unlisten(subscription)
+    with pytest.raises(Unavailable, match="cannot listen"):
+        await bus.serve("stage.appraisal", "sign", never)
+    with pytest.raises(Unavailable, match="cannot send"):
+        await bus.publish("reply.acme.x", b"")
+
+
+async def never(_: Message) -> None:
+    raise AssertionError
