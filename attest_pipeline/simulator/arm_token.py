@@ -4,7 +4,6 @@ Written from the RMM specification and not from the verifier, so that a mistake 
 """
 
 import hashlib
-from collections.abc import Mapping
 from typing import Final, Protocol
 
 import cbor2
@@ -13,14 +12,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from attest_pipeline.errors import Reason
 from attest_pipeline.model import ReferenceValueSet
 from attest_pipeline.simulator.device import Fault
 
 PLATFORM, REALM = 44234, 44241
 PLATFORM_SIZE: Final = 64
 """Realms or confidential VMs on one machine, as in a data centre."""
-IMPLEMENTATION: Final = hashlib.sha256(b"simulated implementation").digest()PLATFORM_FAULTS: Final = frozenset({Fault.DEBUG, Fault.OUTDATED_TCB, Fault.FOREIGN_CHAIN, Fault.REVOKED})
+IMPLEMENTATION: Final = hashlib.sha256(b"simulated implementation").digest()
+PLATFORM_FAULTS: Final = frozenset({Fault.DEBUG, Fault.OUTDATED_TCB, Fault.FOREIGN_CHAIN, Fault.REVOKED})
 """Faults for which a device needs another platform token, and so another identity."""
 _SECURED, _DEBUG = 0x3000, 0x4000
 _FIRMWARE: Final = {"BL2": "2.1.0", "RMM": "1.4.0"}
