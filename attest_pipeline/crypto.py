@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(),
 }  # fmt: skip
+_KEYS_KEPT: Final = 4096
+"""Keys of unproven certificates come here too; whoever sends them must not fill the memory."""
 _RSA_BITS = range(2048, 8193)
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512(),
@@ -31,7 +33,7 @@ class UnusableKey(ValueError):
 class EcKey:
     """An ECDSA public key on P-256, P-384 or P-521."""
 
-    __slots__ = ("_aws", "_ossl", "curve", "size", "spki")
+    __slots__ = ("_key", "_p521", "curve", "size", "spki")
 
     def __init__(self, public: ec.EllipticCurvePublicKey) -> None:
         """Wrap a parsed key; the parser has already checked that the point is on the curve."""
@@ -41,8 +43,8 @@ class EcKey:
         self.curve = names[public.curve.name]
         self.size = (public.curve.key_size + 7) // 8
         self.spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        self._ossl = public
-        self._aws = awslc.EC.new_key_from_der_data(self.spki) if self.curve != "P-521" else None
+        self._key = None if self.curve == "P-521" else awslc.EC.new_key_from_der_data(self.spki)
+        self._p521 = public if self._key is None else None
 
     def verify_raw(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check a fixed-length big-endian r||s signature over the message (JWS, COSE, Intel, SPDM)."""
@@ -54,10 +56,10 @@ class EcKey:
 
     def verify_der(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check a DER ECDSA-Sig-Value over the message (X.509, CRL)."""
-        if self._aws is not None:
-            return bool(self._aws.verify(hashlib.new(hash_name, message).digest(), signature))
+        if self._p521 is None:
+            return bool(self._key.verify(hashlib.new(hash_name, message).digest(), signature))
         try:
-            self._ossl.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
+            self._p521.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
         except InvalidSignature:
             return False
         return True
@@ -101,7 +103,7 @@ class VerifyKey(Protocol):
     spki: bytes
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_KEYS_KEPT)
 def load_spki(der: bytes) -> EcKey | RsaKey:
     """Public key of a DER SubjectPublicKeyInfo. Raises UnusableKey."""
     try:
@@ -120,7 +122,7 @@ def wrap(public: object) -> EcKey | RsaKey:
     raise UnusableKey(type(public).__name__)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_KEYS_KEPT)
 def load_point(curve: str, point: bytes) -> EcKey:
     """EC key of an uncompressed SEC 1 point (0x04 || X || Y) on a curve of CURVES. Raises UnusableKey."""
     if point[:1] != b"\x04":
