@@ -7,7 +7,7 @@ each other. Key objects are cached by content, because a fleet has few issuers a
 
 import hashlib
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from awscrt import crypto as awslc
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -43,7 +43,7 @@ class EcKey:
         self.curve = names[public.curve.name]
         self.size = (public.curve.key_size + 7) // 8
         self.spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        self._key = None if self.curve == "P-521" else awslc.EC.new_key_from_der_data(self.spki)
+        self._key: Any = None if self.curve == "P-521" else awslc.EC.new_key_from_der_data(self.spki)
         self._p521 = public if self._key is None else None
 
     def verify_raw(self, signature: bytes, message: bytes, hash_name: str) -> bool:
