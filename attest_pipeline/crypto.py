@@ -1,13 +1,13 @@
 """The crypto seam: every public-key signature of the library is checked here, behind one small interface.
 
 P-384 in OpenSSL is generic code (about 500 us a verification); AWS-LC does it in about 200 us. So ECDSA goes to
-AWS-LC (`awscrt`) and everything else to `cryptography`. Both sit behind `VerifyKey`, and the tests run them against
-each other. Key objects are cached by content, because a fleet has few issuers and parsing a key costs more than a hash.
+AWS-LC (`awscrt`) and everything else to `cryptography`, behind `EcKey` and `RsaKey`; the tests run both against each
+other. Key objects are cached by content: a fleet has few issuers, and parsing a key costs more than a hash.
 """
 
 import hashlib
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from awscrt import crypto as awslc
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -95,12 +95,6 @@ class RsaKey:
         except InvalidSignature:
             return False
         return True
-
-
-class VerifyKey(Protocol):
-    """Any admitted public key: compare them by `spki`."""
-
-    spki: bytes
 
 
 @lru_cache(maxsize=_KEYS_KEPT)

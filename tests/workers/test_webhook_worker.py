@@ -131,7 +131,7 @@ class House:
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     async with GuardedClient() as public, GuardedClient(allow_private=True, timeout=0.15) as private:
-        yield House(WebhookSender(public, private, time.time))  # noqa: TID251 - the receiver's library reads that clock
+        yield House(WebhookSender(public, private, time.time))
 
 
 @asynccontextmanager
@@ -271,7 +271,7 @@ async def test_a_dead_endpoint_delays_no_other_even_on_the_same_host(house: Hous
     receiver = Receiver(by_path)
     agents = [f"n{number}" for number in range(60)]
     async with receiving(receiver) as url, GuardedClient(allow_private=True) as patient:
-        house.sender = WebhookSender(patient, patient, time.time)  # noqa: TID251 - as above
+        house.sender = WebhookSender(patient, patient, time.time)
         dead = [endpoint(url.replace("/hook", "/dead"), id=f"dead-{number}") for number in range(8)]
         await house.store(*agents)
         async with house.working(*dead, endpoint(url)):
@@ -418,7 +418,7 @@ async def test_an_endpoint_that_can_never_be_called_stops_the_start_up(house: Ho
             house.bus,
             [endpoint(url, allow_private=False)],
             sender=house.sender,
-            clock=time.time,  # noqa: TID251 - not reached
+            clock=time.time,
             sleep=house.sleep,
         )
 
@@ -429,7 +429,7 @@ async def test_an_endpoint_without_a_consumer_is_said(house: House) -> None:
             house.bus,
             [endpoint("https://siem.example.test/")],
             sender=house.sender,
-            clock=time.time,  # noqa: TID251 - not reached
+            clock=time.time,
             sleep=house.sleep,
         )
 
