@@ -1,40 +1,62 @@
-"""The `attest` command."""
+"""The `attest` command. Each sub-command is a file; it is imported only when it is called, so that starting is fast."""
 
 import sys
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
 
-from attest_pipeline.cli.compose import compose, init, provision
-from attest_pipeline.cli.demo import demo
-from attest_pipeline.cli.up import up, worker
-from attest_pipeline.errors import AttestationError, BadEvidence, Misconfigured
+from attest_pipeline.cli.output import complain, exit_code
+from attest_pipeline.errors import AttestationError
 from attest_pipeline.jws import BadToken
 
-OK: Final = 0
-NOT_AFFIRMING: Final = 1
-USAGE: Final = 2
-TIMEOUT: Final = 3
-INFRASTRUCTURE: Final = 4
+COMMANDS: Final = {
+    "up": "up",
+    "worker": "up",
+    "demo": "demo",
+    "verify": "verify",
+    "submit": "submit",
+    "token": "token",
+    "schemas": "schemas",
+    "init": "compose",
+    "provision": "compose",
+    "compose": "compose",
+}
+"""Sub-command → module of this package that holds a function (or, for a group, a Typer) of that name."""
 
-app: Final = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="Attest fleets of confidential-computing machines."
-)
-for _command in (up, worker, demo, init, provision, compose):
-    app.command()(_command)
+
+class _Lazy(TyperGroup):
+    """Imports the module of a sub-command when it is asked for."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]  # noqa: ARG002 - the contract
+        """Every sub-command, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ARG002 - the contract
+        """The sub-command, or None if there is no such one."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"{__name__}.{COMMANDS[cmd_name]}"), cmd_name)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
+        single = typer.Typer(add_completion=False)
+        single.command(cmd_name)(found)
+        return typer.main.get_command(single)
+
+
+app: Final = typer.Typer(cls=_Lazy, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def attest() -> None:
+    """Attest fleets of confidential-computing machines."""
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 ok, 1 not affirming, 2 usage, 3 timeout, 4 infrastructure."""
+    """Entry point. Every error that the library raises on purpose is one line and an exit code (`output.Exit`)."""
     try:
         app()
     except (AttestationError, BadToken) as error:
-        Console(stderr=True).print(f"[red]{error}[/]")
-        sys.exit(_code(error))
-
-
-def _code(error: Exception) -> int:
-    if isinstance(error, BadEvidence | BadToken):
-        return NOT_AFFIRMING
-    return USAGE if isinstance(error, Misconfigured) else INFRASTRUCTURE
+        complain(str(error))
+        sys.exit(exit_code(error))

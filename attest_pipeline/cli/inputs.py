@@ -1,0 +1,67 @@
+"""What people type and name: files, times, hexadecimal, `name=path`. What is wrong with them is said in one line."""
+
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from attest_pipeline.errors import Misconfigured
+from attest_pipeline.jws import Jwk, Jwks
+
+Moment = Annotated[datetime, Meta(tz=True)]
+"""A time with its offset (RFC 3339)."""
+T = TypeVar("T")
+
+
+def read(path: Path) -> bytes:
+    """Content of a file, or of standard input for `-`. Raises Misconfigured."""
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path}: {error.strerror}") from None
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """JSON file of that shape. Raises Misconfigured."""
+    try:
+        return msgspec.json.decode(read(path), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Misconfigured(f"{path}: {error}") from None
+
+
+def read_keys(path: Path) -> tuple[Jwk, ...]:
+    """Keys of a JWKS file. Raises Misconfigured."""
+    return read_json(path, Jwks).keys
+
+
+def named_files(pairs: Iterable[str]) -> dict[str, tuple[bytes, ...]]:
+    """Contents of `name=path` pairs; a name may come several times. Raises Misconfigured."""
+    found: dict[str, tuple[bytes, ...]] = {}
+    for pair in pairs:
+        name, _, path = pair.partition("=")
+        if not (name and path):
+            raise Misconfigured(f"{pair!r} is not of the form name=path")
+        found[name] = (*found.get(name, ()), read(Path(path)))
+    return found
+
+
+def from_hex(text: str | None, what: str) -> bytes | None:
+    """Bytes of hexadecimal text. Raises Misconfigured."""
+    try:
+        return None if text is None else bytes.fromhex(text)
+    except ValueError:
+        raise Misconfigured(f"{what} is no hexadecimal text") from None
+
+
+def seconds(moment: str) -> int:
+    """Seconds since 1970 of an RFC 3339 time. Raises Misconfigured."""
+    try:
+        return int(msgspec.convert(moment, Moment).timestamp())
+    except msgspec.ValidationError:
+        raise Misconfigured(f"{moment!r} is no time such as 2026-11-23T12:00:00Z") from None
