@@ -18,11 +18,11 @@ class ReferenceValues:
     """All Reference Value Sets of a tenant, ready to be compared with Claims."""
 
     def __init__(self, sets: Iterable[ReferenceValueSet]) -> None:
-        """Index the sets; an earlier set is preferred where two match."""
+        """Index the sets; an earlier set is preferred where two match. A set that demands nothing never matches."""
         self._by_value: dict[_Key, list[ReferenceValueSet]] = defaultdict(list)
         self._index_fields: dict[str, dict[str, None]] = defaultdict(dict)
         self._by_tee: dict[str, list[ReferenceValueSet]] = defaultdict(list)
-        for reference in sets:
+        for reference in (one for one in sets if one.values):
             field = next(iter(reference.values))
             self._by_tee[reference.tee].append(reference)
             self._index_fields[reference.tee][field] = None

@@ -157,7 +157,7 @@ def _check_claims(result: AttestationResult, audience: str, issuer: str, now: in
         raise BadToken(f"issued by {result.iss!r}, not {issuer!r}")
     if result.aud != audience:
         raise BadToken(f"meant for {result.aud!r}, not {audience!r}")
-    if now > result.exp:
+    if now >= result.exp:
         raise BadToken(f"expired {now - result.exp} s ago")
     if now + CLOCK_SKEW < max(result.nbf, result.iat):
         raise BadToken("issued in the future")
@@ -199,7 +199,7 @@ def _appraised(artefact: Appraised, context: Context, *, annotate: bool) -> Subm
     return Submod(
         status=appraisal.status,
         vector=appraisal.vector,
-        policies=(f"{appraisal.policy}@sha256:{appraisal.policy_digest}",),
+        policies=(f"{appraisal.policy}@sha256:{appraisal.policy_digest}",) if appraisal.policy else (),
         details=Details(
             tee=claims.tee,
             outcome="verified",

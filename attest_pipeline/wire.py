@@ -1,8 +1,9 @@
 """The wire: what crosses the bus, with limits. The only module that knows bytes and Structs at once."""
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final
+import json
+from collections.abc import Iterator, Sequence, Sized
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +23,7 @@ MAX_ITEM: Final = 256 * 1024
 MAX_EVIDENCE: Final = 8
 MAX_ITEMS: Final = 8
 MAX_BATCH: Final = 256
+MAX_TEE: Final = 32
 
 
 class BatchEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +80,7 @@ def decode_collection(data: bytes, content_type: str = MSGPACK) -> EvidenceColle
     if content_type not in {MSGPACK, JSON}:
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"content type {content_type[:60]!r}")
     try:
-        collection = (_collection_json if content_type == JSON else _collection_decoder).decode(data)
+        collection = _from_json(data) if content_type == JSON else _collection_decoder.decode(data)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BadEvidence(Reason.MALFORMED, f"no Evidence collection: {str(error)[:120]}") from None
     _check_limits(collection)
@@ -110,25 +112,58 @@ def decode_entry(data: bytes) -> BatchEntry:
 def attestation_id(tenant: str, agent: str, collection: EvidenceCollection) -> bytes:
     """SHA-256 over tenant, agent, decoded Evidence and challenge: equal submissions are one attestation.
 
-    Never over an encoding: base64 and MessagePack have several for the same bytes.
+    Never over an encoding: base64 and MessagePack have several for the same bytes. Every part is preceded by its
+    length and every list by its count, so that no two submissions give the same input.
     """
     digest = hashlib.sha256()
-    parts = [tenant.encode(), agent.encode(), encode_challenge(collection.challenge), collection.attester_key or b""]
-    for evidence in collection.evidence:
-        parts.append(evidence.tee.encode())
-        parts.extend(_named(evidence.items.items()))
-    parts.append(b"" if collection.as_of is None else collection.as_of.to_bytes(8, signed=True))
-    for name, documents in sorted(collection.endorsements.items()):
-        parts.extend(_named((name, document) for document in documents))
-    for part in parts:
+    for part in _identifying(tenant, agent, collection):
         digest.update(len(part).to_bytes(4))
         digest.update(part)
     return digest.digest()
 
 
-def _named(items: Iterable[tuple[str, bytes]]) -> list[bytes]:
-    ordered = sorted(items)
-    return [len(ordered).to_bytes(4), *(part for name, data in ordered for part in (name.encode(), data))]
+def _identifying(tenant: str, agent: str, collection: EvidenceCollection) -> Iterator[bytes]:
+    yield from (tenant.encode(), agent.encode(), encode_challenge(collection.challenge))
+    yield b"" if collection.attester_key is None else b"k" + collection.attester_key
+    yield b"" if collection.as_of is None else collection.as_of.to_bytes(8)
+    yield _count(collection.evidence)
+    for evidence in collection.evidence:
+        yield from (evidence.tee.encode(), _count(evidence.items))
+        for name, item in sorted(evidence.items.items()):
+            yield from (name.encode(), item)
+    for name, documents in sorted(collection.endorsements.items()):
+        yield from (name.encode(), _count(documents), *documents)
+
+
+def _count(parts: Sized) -> bytes:
+    return len(parts).to_bytes(4)
+
+
+def _from_json(data: bytes) -> EvidenceCollection:
+    """Decode JSON that says each thing once and in one way: no member twice, base64 as an encoder writes it.
+
+    msgspec goes first: it refuses what is nested deeper than the Structs, so that the second reading is bounded.
+    """
+    collection = _collection_json.decode(data)
+    if not _restates(msgspec.to_builtins(collection), json.loads(data, object_pairs_hook=_unique)):
+        raise BadEvidence(Reason.MALFORMED, "base64 that no encoder writes")
+    return collection
+
+
+def _unique(members: Sequence[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise BadEvidence(Reason.MALFORMED, "a JSON member stands twice")
+    return found
+
+
+def _restates(decoded: Any, given: object) -> bool:
+    """Whether what was decoded, encoded again, is what was given; members that were left out have their defaults."""
+    if isinstance(given, dict):
+        return all(_restates(decoded[name], value) for name, value in given.items())
+    if isinstance(given, list):
+        return all(map(_restates, decoded, given))
+    return bool(decoded == given)
 
 
 def _check_size(data: bytes) -> None:
@@ -142,6 +177,8 @@ def _check_limits(collection: EvidenceCollection) -> None:
     if not 1 <= len(collection.evidence) <= MAX_EVIDENCE:
         raise BadEvidence(Reason.MALFORMED, f"a collection of {len(collection.evidence)} Evidences")
     for evidence in collection.evidence:
+        if not 1 <= len(evidence.tee) <= MAX_TEE:
+            raise BadEvidence(Reason.MALFORMED, f"the name of a TEE has 1 to {MAX_TEE} characters")
         if len(evidence.items) > MAX_ITEMS or any(len(item) > MAX_ITEM for item in evidence.items.values()):
             raise BadEvidence(Reason.TOO_LARGE, f"more than {MAX_ITEMS} items, or one above {MAX_ITEM} bytes")
     if collection.as_of is not None and not 0 <= collection.as_of < 1 << 33:
