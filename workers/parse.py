@@ -68,16 +68,18 @@ class Intake:
         await self._bus.serve(subjects.service(Lane.CHALLENGE), QUEUE, self._challenge)
         await self._bus.serve(subjects.epoch(), "", self._tick)
         async for messages in self._bus.pull(subjects.EVIDENCE, subjects.PARSE, batch=frame):
-            await self._durable(messages)
+            try:
+                await self._durable(messages)
+            except Unavailable as error:
+                _log.warning("evidence left to redelivery", extra={"messages": len(messages), "why": str(error)})
 
     # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _durable(self, messages: Sequence[Message]) -> None:
         singles: dict[str, list[Submission]] = defaultdict(list)
         for message in messages:
-            try:
-                origin = subjects.origin(message.subject)
-            except BadEvidence as error:
-                _log.error("undeliverable subject", extra={"why": str(error)})
+            origin = _origin(message)
+            if origin is None:
+                await self._bury(subjects.dead("unknown", "unknown"), message.data)
                 await self._bus.ack(message.reply)
                 continue
             last = message.attempt >= self._attempts
@@ -89,10 +91,8 @@ class Intake:
             await self._frame(tenant, submissions)
 
     async def _interactive(self, message: Message) -> None:
-        try:
-            origin = subjects.origin(message.subject)
-        except BadEvidence as error:
-            _log.warning("undeliverable subject", extra={"why": str(error)})
+        origin = _origin(message)
+        if origin is None:
             return
         evidence = _decoded(message)
         submission = Submission(
@@ -101,7 +101,9 @@ class Intake:
         await self._frame(origin.tenant, [submission])
 
     async def _challenge(self, message: Message) -> None:
-        origin = subjects.origin(message.subject)
+        origin = _origin(message)
+        if origin is None:
+            return
         expires = int(self._clock()) + NONCE_SECONDS
         nonce = freshness.issue_nonce(
             self._nonce_key, origin.tenant, origin.name, expires=expires, salt=secrets.token_bytes(SALT_BYTES)
@@ -160,10 +162,12 @@ class Intake:
         item = exhausted(submission, tenant, self._attempts)
         metrics.DEAD_LETTERS.inc()
         _log.error("dead letter", extra={"tenant": tenant, "attestation": item.context.attestation_id.hex()})
-        message_id = f"dead-{item.context.attestation_id.hex()}"
-        subject = subjects.dead(tenant, submission.agent)
-        await self._bus.store([Record(subject=subject, data=submission.data, message_id=message_id)])
+        await self._bury(subjects.dead(tenant, submission.agent), submission.data)
         return item
+
+    async def _bury(self, subject: str, data: bytes) -> None:
+        message_id = f"dead-{hashlib.sha256(subject.encode() + data).hexdigest()}"
+        await self._bus.store([Record(subject=subject, data=data, message_id=message_id)])
 
     async def _spend(self, item: Item, nonce: bytes) -> Item:
         """A nonce serves one attestation; the redelivery of that attestation is the same one."""
@@ -210,6 +214,15 @@ async def run(process: Process, handoff: Handoff | None = None) -> None:
 
 def _stage(loaded: Loaded, nonce_key: bytes) -> Parse:
     return Parse(loaded.config, Snapshot(loaded.config.endorsements, loaded.documents), nonce_key)
+
+
+def _origin(message: Message) -> Origin | None:
+    """Who sent a message; None, and a line in the log, if its subject names nobody that a result could go to."""
+    try:
+        return subjects.origin(message.subject)
+    except BadEvidence as error:
+        _log.error("undeliverable subject", extra={"why": str(error)})
+        return None
 
 
 def _decoded(message: Message) -> EvidenceCollection | BadEvidence:
