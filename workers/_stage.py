@@ -3,13 +3,15 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.config_store import ConfigStore, Loaded
-from attest_pipeline.errors import Unavailable
-from attest_pipeline.pipeline import Sign, Transform, Vouched
+from attest_pipeline.errors import Reason, Unavailable
+from attest_pipeline.model import Appraised, Malfunction, Rejection
+from attest_pipeline.pipeline import UNKNOWN_TEE, Sign, Transform, Vouched
 from attest_pipeline.ports import Bus, Message, Record
 from attest_pipeline.subjects import Lane, service
 from attest_pipeline.wire import CONTENT_TYPE, RESULT_TYPE, Frame, decode_frame, encode
@@ -100,6 +102,8 @@ class Outlet:
             self._slots.release()
             raise
         metrics.STAGE_ITEMS.labels("sign").inc(len(vouched))
+        for verdict, count in Counter(_verdicts(frame)).items():
+            metrics.VERDICTS.labels(*verdict).inc(count)
         leaving = asyncio.create_task(self._leave(vouched))
         self._leaving.add(leaving)
         leaving.add_done_callback(self._left)
@@ -129,6 +133,17 @@ class Outlet:
         now = time.time()  # noqa: TID251 - latency is measured against the stream's clock
         for one in durable:
             metrics.ATTESTATION_SECONDS.observe(max(0.0, now - one.item.context.received_at))
+
+
+def _verdicts(frame: Frame) -> Iterator[tuple[str, str, str]]:
+    """Labels of each verdict; a TEE that nobody knows is no label, because its name is the sender's."""
+    for item in frame.items:
+        for artefact in item.artefacts:
+            if isinstance(artefact, Appraised):
+                yield artefact.claims.tee, artefact.appraisal.status, ""
+            elif isinstance(artefact, Rejection | Malfunction):
+                tee = UNKNOWN_TEE if artefact.reason == Reason.UNKNOWN_TEE else artefact.tee
+                yield tee, "rejected" if isinstance(artefact, Rejection) else "malfunction", artefact.reason
 
 
 def _record(vouched: Vouched) -> Record:

@@ -11,7 +11,11 @@ STAGE_SECONDS: Final = Histogram(
     buckets=(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5),
 )
 STAGE_ITEMS: Final = Counter("attest_stage_items", "Attestations that left a stage.", ["stage"])
-RESULTS: Final = Counter("attest_results", "Signed results by overall status.", ["status"])
+VERDICTS: Final = Counter(
+    "attest_verdicts",
+    "Evidence judged, by TEE, verdict (a status, rejected or malfunction) and, for the last two, the reason code.",
+    ["tee", "verdict", "reason"],
+)
 ATTESTATION_SECONDS: Final = Histogram(
     "attest_attestation_seconds",
     "Seconds from the storing of Evidence to the storing of its result; durable lanes, whole seconds.",
