@@ -58,7 +58,7 @@ class Agent:
         except msgspec.MsgspecError as error:
             raise Unavailable(f"the Verifier's answer is no nonce: {error}") from None
 
-    async def epoch(self, bell_keys: Sequence[Jwk], timeout: float = ANSWER_SECONDS) -> Tick:  # noqa: ASYNC109 - a deadline of the protocol
+    async def tick(self, bell_keys: Sequence[Jwk], timeout: float = ANSWER_SECONDS) -> Tick:  # noqa: ASYNC109 - a deadline of the protocol
         """Newest tick of the epoch bell, whose signature is checked. Raises Unavailable, and BadToken if it is none."""
         marker = await self._bus.request(subjects.LAST_EPOCH, b"", timeout=timeout)
         ticks = freshness.decode_marker(marker.data, bell_keys, self._tenant)

@@ -4,7 +4,7 @@ import asyncio
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from msgspec import Struct
@@ -17,10 +17,11 @@ from attest_pipeline.attester.client import Agent, NoResult
 from attest_pipeline.cli import inputs, results
 from attest_pipeline.cli.output import Output, OutputOption, TimedOut
 from attest_pipeline.errors import Misconfigured, Unavailable
-from attest_pipeline.jws import Jwk
+from attest_pipeline.jws import BadToken, Jwk
 from attest_pipeline.model import EvidenceCollection
 from attest_pipeline.owner.tenant import TenantSettings
 
+_DEFAULT_URL: Final = "nats://127.0.0.1:4222"
 _CONNECT_SECONDS: Final = 5.0
 
 
@@ -32,11 +33,11 @@ class LaneOption(StrEnum):
 
 
 class Target(Struct, frozen=True):
-    """Where to send, as whom, and how to check what comes back."""
+    """Where to send, as whom, and how to check what comes back; each field has an option of its name."""
 
     url: str
     credentials: Path
-    keys: tuple[Jwk, ...]
+    jwks: tuple[Jwk, ...]
     audience: str
     issuer: str
 
@@ -45,9 +46,9 @@ def submit(  # noqa: PLR0913 - options of a command
     file: Annotated[Path, typer.Argument(help="Evidence collection (JSON), or - for standard input.")],
     *,
     agent: Annotated[str, typer.Option(help="The agent to speak as.")],
-    state: Annotated[Path | None, typer.Option(help="State directory of `attest up`: gives all that follows.")] = None,
+    state: Annotated[Path | None, typer.Option(help="State directory of `attest up`: says the rest.")] = None,
     tenant: Annotated[str, typer.Option(help="The agent's tenant.")] = DEFAULT_TENANT,
-    url: Annotated[str | None, typer.Option(help="The broker.")] = None,
+    url: Annotated[str | None, typer.Option(help=f"The broker; default that of --state, or {_DEFAULT_URL}.")] = None,
     credentials: Annotated[Path | None, typer.Option(help="The agent's credentials file.")] = None,
     jwks: Annotated[Path | None, typer.Option(help="The Verifier's public keys.")] = None,
     audience: Annotated[str | None, typer.Option(help="Audience of the tenant's tokens.")] = None,
@@ -59,25 +60,17 @@ def submit(  # noqa: PLR0913 - options of a command
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Submit Evidence; exit 0 only if the result is affirming, 3 if none came in time, 4 if the broker is away."""
-    given = (url, credentials, jwks, audience, issuer)
-    target = _of_state(Site(state), tenant, agent) if state is not None else _of_options(*given)
+    keys = None if jwks is None else inputs.read_keys(jwks)
+    given = {"url": url, "credentials": credentials, "jwks": keys, "audience": audience, "issuer": issuer}
+    known = {"url": _DEFAULT_URL} if state is None else _of_state(Site(state), tenant, agent)
+    target = _target(known | {name: value for name, value in given.items() if value is not None})
     collection = wire.decode_collection(inputs.read(file), wire.JSON)
     token = asyncio.run(_exchange(target, tenant, agent, collection, lane, wait))
     now = int(time.time())  # noqa: TID251 - the Relying Party's clock
-    found = result.check(token, target.keys, audience=target.audience, issuer=target.issuer, now=now)
+    found = result.check(token, target.jwks, audience=target.audience, issuer=target.issuer, now=now)
+    if found.jti != wire.attestation_id(tenant, agent, collection).hex():
+        raise BadToken("the answer is the result of another attestation")
     results.conclude(found, "signature, issuer, audience and times hold", output)
-
-
-def _of_state(site: Site, tenant: str, agent: str) -> Target:
-    settings = inputs.read_json(site.config / tenant / "tenant.json", TenantSettings)
-    server = inputs.read_json(site.broker / "nats-server.conf", _Server)
-    return Target(
-        url=f"nats://{server.listen}",
-        credentials=credentials_file(site.broker / "credentials", account_of(tenant), agent),
-        keys=inputs.read_keys(site.jwks),
-        audience=settings.audience,
-        issuer=settings.issuer,
-    )
 
 
 class _Server(Struct):
@@ -86,12 +79,23 @@ class _Server(Struct):
     listen: str
 
 
-def _of_options(
-    url: str | None, credentials: Path | None, jwks: Path | None, audience: str | None, issuer: str | None
-) -> Target:
-    if url is None or credentials is None or jwks is None or audience is None or issuer is None:
-        raise Misconfigured("say --state, or all of --url --credentials --jwks --audience --issuer")
-    return Target(url, credentials, inputs.read_keys(jwks), audience, issuer)
+def _of_state(site: Site, tenant: str, agent: str) -> dict[str, object]:
+    settings = inputs.read_json(site.config / tenant / "tenant.json", TenantSettings)
+    server = inputs.read_json(site.broker / "nats-server.conf", _Server)
+    return {
+        "url": f"nats://{server.listen}",
+        "credentials": credentials_file(site.broker / "credentials", account_of(tenant), agent),
+        "jwks": inputs.read_keys(site.jwks),
+        "audience": settings.audience,
+        "issuer": settings.issuer,
+    }
+
+
+def _target(known: dict[str, Any]) -> Target:
+    missing = [f"--{name}" for name in Target.__struct_fields__ if name not in known]
+    if missing:
+        raise Misconfigured(f"say --state, or else {' '.join(missing)}")
+    return Target(**known)
 
 
 async def _exchange(

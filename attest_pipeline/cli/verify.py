@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,12 +12,12 @@ import msgspec
 import typer
 
 from attest_pipeline import verifiers, wire
-from attest_pipeline.adapters.site import DEFAULT_TEES
 from attest_pipeline.cli import inputs, stream
 from attest_pipeline.cli.output import Exit, Output, OutputOption, emit, table
 from attest_pipeline.cli.proof import Outcome, Proof, prove
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import Endorsements, Evidence, EvidenceCollection, SuppliedChallenge
+from attest_pipeline.owner.tenant import DEVELOPMENT_ONLY
 
 MAIN_ITEMS: Final = {
     "tdx": "quote",
@@ -27,7 +28,6 @@ MAIN_ITEMS: Final = {
     "sample": "report",
 }
 """The item that FILE is, for each TEE."""
-Files = list[Path] | None
 Pairs = list[str] | None
 
 
@@ -42,33 +42,37 @@ def verify(  # noqa: PLR0913 - options of a command
     endorsement: Annotated[Pairs, typer.Option(help="Endorsement: item=path; several for one item in order.")] = None,
     challenge: Annotated[str | None, typer.Option(help="The whole field that must carry it, hexadecimal.")] = None,
     at: Annotated[str | None, typer.Option(help="Time to judge at (RFC 3339); default now.")] = None,
-    policy: Annotated[Files, typer.Option(help="Appraise by this Rego policy instead of the default one.")] = None,
-    references: Annotated[Files, typer.Option(help="Compare with this Reference Value Set (JSON).")] = None,
+    config: Annotated[Path | None, typer.Option(help="Tenant directory: match and appraise by it, too.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Prove Evidence offline; with --policy or --references also match and appraise it. Exit 0 only if it holds."""
-    admitted = dict.fromkeys((*DEFAULT_TEES, tee) if tee else DEFAULT_TEES)
+    """Prove Evidence offline; with --config also match and appraise it. Exit 0 only if it holds, or is affirming."""
     if protocol:
-        _stream(tuple(admitted))
+        _stream()
         return
-    collection = _collection(file, tee, item or [])
-    supplied = inputs.from_hex(challenge, "--challenge")
+    given = _collection(file, tee, item or [])
     collection = msgspec.structs.replace(
-        collection,
-        challenge=_challenge(collection) if supplied is None else SuppliedChallenge(supplied),
-        as_of=_moment(at, collection.as_of),
-        endorsements=collection.endorsements | inputs.named_files(endorsement or []),
+        given,
+        challenge=_challenge(given, inputs.from_hex(challenge, "--challenge")),
+        as_of=given.as_of if at is None else inputs.seconds(at),
+        endorsements=given.endorsements | inputs.named_files(endorsement or []),
     )
-    if policy or references:
-        _appraise(collection, tuple(admitted), policy or [], references or [], output)
+    now = int(time.time())  # noqa: TID251 - the user's clock
+    if config is None:
+        _prove(collection, _admitted(tee), now, output)
     else:
-        _prove(collection, tuple(admitted), output)
+        _appraise(config, collection, now, output)
 
 
-def _stream(tees: Sequence[str]) -> None:
-    for line in stream.answers(verifiers.load(tees, {}), sys.stdin.buffer):
+def _stream() -> None:
+    for line in stream.answers(verifiers.load(_admitted(), {}), sys.stdin.buffer):
         sys.stdout.buffer.write(line)
         sys.stdout.buffer.flush()
+
+
+def _admitted(named: str | None = None) -> list[str]:
+    """Every installed TEE that proves something, and the one that the user names."""
+    installed = {point.name for point in entry_points(group=verifiers.GROUP)}
+    return sorted(installed - DEVELOPMENT_ONLY | ({named} if named else set()))
 
 
 # ── what is judged ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,24 +89,20 @@ def _collection(file: Path | None, tee: str | None, pairs: Sequence[str]) -> Evi
     return EvidenceCollection(evidence=(Evidence(tee, items),))
 
 
-def _challenge(collection: EvidenceCollection) -> SuppliedChallenge | None:
+def _challenge(collection: EvidenceCollection, supplied: bytes | None) -> SuppliedChallenge | None:
     """The challenge as far as it can be checked here: what a Verifier issued, only that Verifier can."""
+    if supplied is not None:
+        return SuppliedChallenge(supplied)
     return collection.challenge if isinstance(collection.challenge, SuppliedChallenge) else None
 
 
-def _moment(at: str | None, as_of: int | None) -> int:
-    if at is not None:
-        return inputs.seconds(at)
-    return int(time.time()) if as_of is None else as_of  # noqa: TID251 - the user's clock
-
-
 # ── proof alone ───────────────────────────────────────────────────────────────────────────────────────────────────────
-def _prove(collection: EvidenceCollection, tees: Sequence[str], output: Output) -> None:
+def _prove(collection: EvidenceCollection, tees: Sequence[str], now: int, output: Output) -> None:
     loaded = verifiers.load(tees, {})
     endorsements = Endorsements(collection.endorsements)
     challenge = collection.challenge.value if isinstance(collection.challenge, SuppliedChallenge) else None
-    now = datetime.fromtimestamp(collection.as_of or 0, UTC)
-    proofs = [prove(loaded, one, endorsements, challenge=challenge, now=now) for one in collection.evidence]
+    at = datetime.fromtimestamp(now if collection.as_of is None else collection.as_of, UTC)
+    proofs = [prove(loaded, one, endorsements, challenge=challenge, now=at) for one in collection.evidence]
     if output is Output.JSON:
         emit(proofs)
     else:
@@ -136,14 +136,7 @@ def _rows(proof: Proof) -> list[tuple[str, object]]:
 
 
 # ── proof, match and appraisal ────────────────────────────────────────────────────────────────────────────────────────
-def _appraise(
-    collection: EvidenceCollection,
-    tees: Sequence[str],
-    policies: Sequence[Path],
-    references: Sequence[Path],
-    output: Output,
-) -> None:
+def _appraise(directory: Path, collection: EvidenceCollection, now: int, output: Output) -> None:
     from attest_pipeline.cli import offline, results  # noqa: PLC0415 - bring the policy engine along
 
-    found = offline.appraise(collection, tees, policies, references)
-    results.conclude(found, "judged on this machine", output)
+    results.conclude(offline.appraise(directory, collection, now=now), "judged on this machine", output)
