@@ -1,0 +1,249 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from command import Attest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from attest_pipeline import jws, result
+from attest_pipeline.adapters.file_signer import FileSigner
+from attest_pipeline.ear import TOKEN_TYPE
+from attest_pipeline.model import (
+    Appraisal,
+    Appraised,
+    Artefact,
+    ClaimReason,
+    Claims,
+    Context,
+    Match,
+    Mismatch,
+    Rejection,
+    TenantConfig,
+)
+
+NONCE = b"a challenge of the relying party"
+CONFIG = TenantConfig(
+    tenant="acme",
+    version="v",
+    environment="production",
+    issuer="urn:verifier",
+    audience="vault",
+    token_seconds=600,
+    tees=("snp",),
+    annotate=False,
+    allow_replay=False,
+    policies=(),
+    reference_values=(),
+    trust_anchors=(),
+    endorsements={},
+)
+CLAIMS = Claims(
+    tee="snp",
+    hardware_id="c0ffee",
+    debug=False,
+    tcb_status=None,
+    measurements={"measurement": "ab"},
+    signer="VCEK",
+    challenge_verified=True,
+    endorsements={},
+    fields={},
+    checks=("report-signature", "chain"),
+)
+SIGNER = FileSigner(ec.generate_private_key(ec.SECP256R1()))
+Issue = Callable[..., Path]
+
+
+def _appraised(status: str, value: int, match: Match) -> Appraised:
+    reason = ClaimReason("executables", value, "because", "of [red]that[/red]")
+    appraisal = Appraisal(
+        status=status, vector={"executables": value}, reasons=(reason,), policy="appraisal/snp", policy_digest="d1" * 32
+    )
+    return Appraised(CLAIMS, match, appraisal)
+
+
+AFFIRMED = _appraised("affirming", 2, Match(matched=True, set="web", version="7"))
+MISMATCHED = _appraised(
+    "warning",
+    33,
+    Match(matched=False, set="web", version="7", mismatches=(Mismatch("measurement", ("aa", "bb"), "ab"),)),
+)
+
+
+@pytest.fixture
+def jwks(tmp_path: Path) -> Path:
+    path = tmp_path / "jwks.json"
+    path.write_bytes(msgspec.json.encode({"keys": [SIGNER.public_jwk()]}))
+    return path
+
+
+@pytest.fixture
+def issue(tmp_path: Path) -> Issue:
+    """A file with a token about these artefacts, received `age` seconds ago."""
+
+    def issued(*artefacts: Artefact, age: int = 0, key: bytes | None = None, fresh: bool = True) -> Path:
+        context = Context(
+            attestation_id=bytes(32),
+            tenant="acme",
+            agent="node-1",
+            received_at=int(time.time()) - age,
+            fresh=fresh,
+            replayed=not fresh,
+            nonce=NONCE,
+            attester_key=key,
+        )
+        path = tmp_path / "token.jwt"
+        path.write_bytes(result.issue(context, artefacts, CONFIG, SIGNER) + b"\n")
+        return path
+
+    return issued
+
+
+def _verify(attest: Attest, token: object, jwks: Path, *more: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    asked = {"--audience": "vault", "--issuer": "urn:verifier"} | dict(zip(more[::2], more[1::2], strict=True))
+    options = [text for pair in asked.items() for text in pair]
+    return attest("token", "verify", token, "--jwks", jwks, *options, stdin=stdin)
+
+
+def test_an_affirming_token_ends_with_exit_code_0_and_its_reasons(attest: Attest, issue: Issue, jwks: Path) -> None:
+    code, out, err = _verify(attest, issue(AFFIRMED), jwks)
+    assert (code, err) == (0, "")
+    for word in (
+        "node-1 is affirming",
+        "urn:verifier",
+        "web",
+        "because: of [red]that[/red]",
+        "report-signature, chain",
+    ):
+        assert word in out
+
+
+def test_a_token_may_be_given_as_text_or_on_standard_input(attest: Attest, issue: Issue, jwks: Path) -> None:
+    token = issue(AFFIRMED).read_bytes()
+    assert _verify(attest, token.decode().strip(), jwks)[0] == 0
+    assert _verify(attest, "-", jwks, stdin=token)[0] == 0
+
+
+def test_what_is_not_affirming_ends_with_exit_code_1_and_its_mismatches(
+    attest: Attest, issue: Issue, jwks: Path
+) -> None:
+    code, out, _ = _verify(attest, issue(MISMATCHED), jwks)
+    assert code == 1
+    for word in ("node-1 is warning", "mismatch measurement", "expected aa, bb"):
+        assert word in out
+
+
+def test_a_rejection_shows_its_reason(attest: Attest, issue: Issue, jwks: Path) -> None:
+    code, out, _ = _verify(attest, issue(Rejection("snp", "unbound", "no binding")), jwks)
+    assert code == 1
+    assert "contraindicated" in out
+    assert "unbound: no binding" in out
+
+
+def test_a_replay_and_an_attester_key_are_said(attest: Attest, issue: Issue, jwks: Path) -> None:
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    _, out, _ = _verify(attest, issue(AFFIRMED, key=spki, fresh=False), jwks)
+    assert "replay" in out
+    assert "must prove that it holds the key" in out
+
+
+def test_json_is_the_payload(attest: Attest, issue: Issue, jwks: Path) -> None:
+    code, out, _ = _verify(attest, issue(AFFIRMED), jwks, "--output", "json")
+    payload = msgspec.json.decode(out, type=result.AttestationResult)
+    assert (code, payload.sub, payload.status) == (0, "node-1", "affirming")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--audience", "bank", "meant for"),
+        ("--issuer", "urn:other", "issued by"),
+        ("--nonce", "00", "another challenge"),
+    ],
+)
+def test_a_token_for_something_else_must_not_be_believed(
+    attest: Attest, issue: Issue, jwks: Path, option: str, value: str, why: str
+) -> None:
+    code, out, err = _verify(attest, issue(AFFIRMED), jwks, option, value)
+    assert (code, out) == (1, "")
+    assert "must not be believed" in err
+    assert why in err
+
+
+def test_the_nonce_is_compared(attest: Attest, issue: Issue, jwks: Path) -> None:
+    assert _verify(attest, issue(AFFIRMED), jwks, "--nonce", NONCE.hex())[0] == 0
+
+
+def test_an_expired_a_forged_and_an_unknown_token_must_not_be_believed(
+    attest: Attest, issue: Issue, jwks: Path
+) -> None:
+    other = FileSigner(ec.generate_private_key(ec.SECP256R1()))
+    token = issue(AFFIRMED).read_bytes().strip()
+    head, body, signature = token.split(b".")
+    bad = [
+        issue(AFFIRMED, age=700).read_bytes().strip(),
+        b".".join((head, body, signature[:-4] + bytes(reversed(signature[-4:])))),
+        jws.compact(b"{}", other, TOKEN_TYPE),
+        jws.compact(b"{}", SIGNER, TOKEN_TYPE),
+        b"no token",
+    ]
+    for one in bad:
+        code, out, err = _verify(attest, "-", jwks, stdin=one)
+        assert (code, out) == (1, ""), one
+        assert "must not be believed" in err
+
+
+@pytest.mark.parametrize(("keys", "message"), [(b"{}", "keys"), (b"\xff", "jwks.json"), (None, "No such file")])
+def test_unusable_keys_are_a_usage_error(
+    attest: Attest, issue: Issue, tmp_path: Path, keys: bytes | None, message: str
+) -> None:
+    path = tmp_path / "jwks.json"
+    if keys is not None:
+        path.write_bytes(keys)
+    code, _, err = _verify(attest, issue(AFFIRMED), path)
+    assert code == 2
+    assert message in err
+
+
+def test_a_token_that_is_not_there_is_a_usage_error(attest: Attest, jwks: Path) -> None:
+    assert _verify(attest, "absent.jwt", jwks)[0] == 2
+
+
+# ── without trust ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_decoding_says_that_nothing_was_checked(attest: Attest, issue: Issue) -> None:
+    done = attest("token", "decode", issue(AFFIRMED))
+    assert done.code == 0
+    assert "NOT VERIFIED" in done.err
+    assert "node-1 is affirming (NOT VERIFIED)" in done.out
+
+
+def test_decoded_json_says_that_nothing_was_checked(attest: Attest, issue: Issue) -> None:
+    payload = attest("token", "decode", issue(AFFIRMED), "--output", "json").json()
+    assert payload["verified"] is False
+    assert payload["payload"]["sub"] == "node-1"
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        (b"no token", "no JWT"),
+        (jws.compact(b'{"sub": "x"}', SIGNER, TOKEN_TYPE), "no Attestation Result"),
+        (b"x" * (jws.MAX_TOKEN + 1), "a token of"),
+    ],
+    ids=["no JWT", "another JWT", "too large"],
+)
+def test_what_is_no_attestation_result_is_not_shown(attest: Attest, token: bytes, why: str) -> None:
+    done = attest("token", "decode", "-", stdin=token)
+    assert (done.code, done.out) == (1, "")
+    assert why in done.err
+
+
+def test_a_token_cannot_steer_the_terminal(attest: Attest, issue: Issue) -> None:
+    token = issue(Rejection("snp", "unbound", "\x1b]0;owned\x07[blink]"))
+    done = attest("token", "decode", token)
+    assert "\x1b" not in done.out
+    assert "\x07" not in done.out
+    assert "[blink]" in done.out
