@@ -150,7 +150,7 @@ def decode_marker(token: bytes, keys: Sequence[jws.Jwk], tenant: str) -> dict[in
     payload = jws.check(token, keys, token_type=MARKER_TYPE)
     try:
         ticks = msgspec.json.decode(payload, type=tuple[Tick, ...])
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise jws.BadToken(f"no epoch marker: {error}") from None
     if any(tick.tenant != tenant for tick in ticks):
         raise jws.BadToken(f"an epoch marker of another tenant than {tenant}")

@@ -142,7 +142,7 @@ def check(
     payload = jws.check(token.encode() if isinstance(token, str) else token, keys, token_type=TOKEN_TYPE)
     try:
         result = _decoder.decode(payload)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadToken(f"no Attestation Result: {error}") from None
     _check_claims(result, audience, issuer, now)
     if nonce is not None and result.nonce != jws.b64u(nonce).decode():

@@ -5,9 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 import token_lab as lab
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from token_lab import AUDIENCE, ISSUER, KEYS, NONCE, NOW, appraised, context, token
 
 from attest_pipeline import jws, result
+from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.ear import PROFILE, Claim
 from attest_pipeline.errors import Reason
 from attest_pipeline.jws import BadToken
@@ -47,6 +50,22 @@ def test_a_token_says_what_was_appraised_and_why() -> None:
 def test_equal_input_gives_equal_bytes() -> None:
     assert token() == GOOD
     assert token(of=context(attestation_id=b"\x08" * 32)) != GOOD
+
+
+@pytest.mark.parametrize("private", [ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()])
+def test_a_redelivered_evidence_gets_the_same_token_again(
+    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey,
+) -> None:
+    issued = {result.issue(context(), [appraised()], lab.CONFIG, FileSigner(private)) for _ in range(3)}
+    assert len(issued) == 1
+
+
+def test_a_result_without_a_policy_names_none() -> None:
+    nameless = Appraisal(status="none", vector={"executables": -1}, reasons=(), policy="", policy_digest="")
+    found = check(token(appraised(appraisal=nameless)))
+    assert found.status == "none"
+    assert found.submods["tdx"].policies == ()
+    assert b"ear_appraisal_policy_ids" not in msgspec.json.encode(found)
 
 
 def test_an_annotated_token_carries_every_claim() -> None:
@@ -120,9 +139,6 @@ def test_the_attesters_key_is_confirmed_in_cnf() -> None:
 
 
 def _spki_of_signer() -> bytes:
-    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
-
     key = ec.derive_private_key(20261123, ec.SECP256R1()).public_key()
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -134,7 +150,7 @@ def test_an_unchanged_copy_is_believed_so_the_changes_below_are_the_reason() -> 
 
 def test_a_token_lives_until_it_expires() -> None:
     assert check(GOOD, now=NOW + 3599).status == "affirming"
-    assert "expired" in refused(GOOD, now=NOW + 3601)
+    assert "expired" in refused(GOOD, now=NOW + 3600), "RFC 7519: on or after"
 
 
 def test_a_token_from_the_future_is_refused_beyond_the_skew_of_clocks() -> None:
@@ -210,6 +226,11 @@ def test_a_payload_of_another_shape_is_refused(payload: object) -> None:
 def test_a_tampered_token_is_refused() -> None:
     head, body, signature = GOOD.split(b".")
     refused(b".".join((head, body.replace(body[10:11], b"A" if body[10:11] != b"A" else b"B", 1), signature)))
+
+
+def test_a_payload_that_is_no_utf_8_is_refused() -> None:
+    broken = jws.compact(b'{"iss": "\xff"}', lab.SIGNER, "eat+jwt")
+    assert "no Attestation Result" in refused(broken)
 
 
 def test_a_payload_nested_without_end_is_refused() -> None:
