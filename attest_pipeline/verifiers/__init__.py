@@ -1,7 +1,7 @@
 """Verifier plugins: one sibling package per TEE, found by entry point and admitted by the operator's allow-list."""
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Verifier
@@ -15,17 +15,25 @@ def load(allowed: Iterable[str], trust_anchors: Mapping[str, tuple[bytes, ...]])
     `trust_anchors` maps a vendor to DER SubjectPublicKeyInfo roots beyond its pinned ones (development only).
     Raises Misconfigured for a name without a plugin, for two plugins of one name, and for overlapping media types.
     """
-    found = {point.name: point for point in entry_points(group=GROUP)}
     loaded: dict[str, Verifier] = {}
     owners: dict[str, str] = {}
     for name in allowed:
-        if name not in found:
-            msg = f"no verifier is installed for TEE {name!r}; installed: {', '.join(sorted(found))}"
-            raise Misconfigured(msg)
-        verifier: Verifier = found[name].load()(trust_anchors)
+        verifier: Verifier = _plugin(name).load()(trust_anchors)
         for media_type in verifier.media_types:
             if owners.setdefault(media_type, name) != name:
                 msg = f"verifiers {owners[media_type]!r} and {name!r} both claim {media_type}"
                 raise Misconfigured(msg)
         loaded[name] = verifier
     return loaded
+
+
+def _plugin(name: str) -> EntryPoint:
+    installed = entry_points(group=GROUP)
+    found = {point.value: point for point in installed.select(name=name)}
+    if not found:
+        msg = f"no verifier is installed for TEE {name!r}; installed: {', '.join(sorted(installed.names))}"
+        raise Misconfigured(msg)
+    if len(found) > 1:
+        msg = f"TEE {name!r} has more than one verifier: {', '.join(sorted(found))}; uninstall all but one"
+        raise Misconfigured(msg)
+    return found.popitem()[1]
