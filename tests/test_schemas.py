@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator, ValidationError
 from attest_pipeline import subjects, wire
 from attest_pipeline.attester.client import Nonce
 from attest_pipeline.cli.asyncapi import asyncapi
-from attest_pipeline.cli.schemas import DIRECTORY, documents, drifted
+from attest_pipeline.cli.schemas import DIRECTORY, _secret, documents, drifted, schemas
 from attest_pipeline.ear import Status
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.freshness import Tick
 from attest_pipeline.model import (
     EpochChallenge,
@@ -118,6 +119,42 @@ def test_json_that_fits_is_what_the_wire_reads() -> None:
     encoded = msgspec.json.encode(COLLECTION)
     validate("evidence-collection", encoded)
     assert wire.decode_collection(encoded, wire.JSON) == COLLECTION
+
+
+# ── the command ───────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory for schemas that may be spoiled."""
+    monkeypatch.setattr("attest_pipeline.cli.schemas.DIRECTORY", tmp_path / "v1")
+    schemas(write=True)
+    return tmp_path / "v1"
+
+
+def test_what_was_written_passes_the_check(elsewhere: Path) -> None:
+    schemas(check=True)
+    assert {path.name: path.read_text() for path in elsewhere.iterdir()} == documents()
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove", "add"])
+def test_drift_fails_with_the_command_that_mends_it(elsewhere: Path, spoil: str) -> None:
+    path = elsewhere / ("more.schema.json" if spoil == "add" else "tenant.schema.json")
+    if spoil == "remove":
+        path.unlink()
+    else:
+        path.write_text("{}")
+    with pytest.raises(Misconfigured, match=rf"{path.name}.*attest schemas --write"):
+        schemas(check=True)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_the_command_wants_one_of_its_two_options(both: bool) -> None:  # noqa: FBT001 - a table
+    with pytest.raises(Misconfigured, match="either"):
+        schemas(write=both, check=both)
+
+
+def test_a_type_that_has_no_schema_is_not_passed_over() -> None:
+    with pytest.raises(NotImplementedError):
+        _secret(complex)
 
 
 # ── AsyncAPI ──────────────────────────────────────────────────────────────────────────────────────────────────────────
