@@ -4,7 +4,6 @@ Each stage is built once for a configuration version and then maps frames to fra
 stays with it: bad Evidence becomes a Rejection, a fault of ours a Malfunction, and both ride on to be signed.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from attest_pipeline.model import (
     tee_of,
 )
 from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer
-from attest_pipeline.wire import Frame, Item, attestation_id
+from attest_pipeline.wire import Frame, Item, attestation_id, undecodable_id
 
 UNKNOWN_TEE: Final = "unknown"
 _log: Final = logging.getLogger(__name__)
@@ -289,7 +288,7 @@ def rejected(item: Item, reason: Reason, detail: str) -> Item:
 
 def _identity(submission: Submission, tenant: str) -> bytes:
     if isinstance(submission.evidence, BadEvidence):
-        return hashlib.sha256(submission.data).digest()
+        return undecodable_id(tenant, submission.agent, submission.data)
     return attestation_id(tenant, submission.agent, submission.evidence)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Final
 
 import msgspec
@@ -115,8 +115,17 @@ def attestation_id(tenant: str, agent: str, collection: EvidenceCollection) -> b
     Never over an encoding: base64 and MessagePack have several for the same bytes. Every part is preceded by its
     length and every list by its count, so that no two submissions give the same input.
     """
+    return _digest(_identifying(tenant, agent, collection))
+
+
+def undecodable_id(tenant: str, agent: str, data: bytes) -> bytes:
+    """SHA-256 over tenant, agent and a message that is no Evidence: equal rubbish of two agents is two attestations."""
+    return _digest((tenant.encode(), agent.encode(), data))
+
+
+def _digest(parts: Iterable[bytes]) -> bytes:
     digest = hashlib.sha256()
-    for part in _identifying(tenant, agent, collection):
+    for part in parts:
         digest.update(len(part).to_bytes(4))
         digest.update(part)
     return digest.digest()

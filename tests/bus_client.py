@@ -3,10 +3,11 @@
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import msgspec
+from msgspec import Struct
 from topologies import PATIENCE, TENANT, Deployment
 
 from attest_pipeline import result, subjects, wire
@@ -42,6 +43,12 @@ class Client:
         subject = subjects.view(Lane.EVIDENCE, agent)
         await self.bus.store([Record(subject=subject, data=data, message_id=message_id, headers=headers)])
 
+    async def submit_batch(self, gateway: str, entries: Sequence[Struct]) -> None:
+        """Store a gateway's message. Raises Unavailable."""
+        batch = wire.EvidenceBatch(tuple(msgspec.Raw(wire.encode(entry)) for entry in entries))
+        record = Record(subject=subjects.view(Lane.BATCH, gateway), data=wire.encode(batch), message_id="")
+        await self.bus.store([record])
+
     async def token(self, agent: str) -> bytes:
         """The agent's next result."""
         async with asyncio.timeout(PATIENCE):
@@ -55,6 +62,11 @@ class Client:
         """Submit Evidence and wait for its result."""
         await self.submit(agent, wire.encode(collection))
         return self.checked(await self.token(agent))
+
+    async def submit_and_hear(self, agent: str, data: bytes) -> bytes:
+        """Submit any bytes and wait for the token. Raises Unavailable."""
+        await self.submit(agent, data)
+        return await self.token(agent)
 
     async def verify(self, agent: str, collection: EvidenceCollection) -> AttestationResult:
         """Ask for a verdict in the interactive lane. Raises Unavailable."""
@@ -83,7 +95,7 @@ class Client:
         self._tokens[message.subject.rpartition(".")[2]].put_nowait(message.data)
 
 
-class _Issued(msgspec.Struct):
+class _Issued(Struct):
     nonce: bytes
     expires: int
 
