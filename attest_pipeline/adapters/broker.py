@@ -60,6 +60,13 @@ class Broker:
         """Where clients connect."""
         return f"nats://{self._spec.host}:{self._spec.port}"
 
+    @property
+    def pid(self) -> int:
+        """Process id of the running server. Raises Unavailable while there is none."""
+        if self._process is None:
+            raise Unavailable("nats-server is not running")
+        return self._process.pid
+
     def credentials(self, user: str, tenant: str = "") -> Path:
         """Credentials file of a worker kind, or of a user of a tenant."""
         return credentials_file(self._directory / "credentials", account_of(tenant) if tenant else SERVICE, user)

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "init": "compose",
     "provision": "compose",
     "compose": "compose",
+    "bench": "bench",
 }
 """Sub-command → module of this package that holds a function (or, for a group, a Typer) of that name."""
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -17,19 +16,15 @@ import typer
 from aiohttp import web
 from rich.console import Console
 
-from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_config import FLEET
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.demo_report import FLEET_TENANT, REPLAY_TENANT, Findings, Report, build, show
-from attest_pipeline.cli.load import Load, prepare
+from attest_pipeline.cli.load import Load, last_tick, prepare
 from attest_pipeline.cli.output import Output
 from attest_pipeline.cli.real_evidence import REAL, Real
 from attest_pipeline.cli.simulated import vendors, write_tenant
 from attest_pipeline.cli.stack import ROOT, STAGES, Plan, Stack, free_ports, running
-from attest_pipeline.errors import Unavailable
-from attest_pipeline.freshness import Tick
-from attest_pipeline.jws import Jwks
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.fleet import Member, members
@@ -37,7 +32,6 @@ from attest_pipeline.simulator.fleet import Member, members
 _BESIDE: Final = ROOT.parent / "shared" / "vectors"
 _PORTS: Final = 16
 _WINDOW: Final = 256
-_BELL_SECONDS: Final = 10.0
 _WEBHOOK_SECONDS: Final = 10.0
 
 
@@ -111,22 +105,6 @@ async def _attest(bus: Bus, site: Site, fleet: Sequence[Member], progress: Progr
         shown.cancel()
     progress.results(len(load.tokens), len(fleet))
     return load, seconds
-
-
-async def last_tick(bus: Bus, site: Site, tenant: str) -> Tick:
-    """The newest tick of the tenant's bell, once it has rung. Raises Unavailable."""
-    keys = msgspec.json.decode(site.bell_jwks.read_bytes(), type=Jwks).keys
-    deadline = time.monotonic() + _BELL_SECONDS
-    while True:
-        try:
-            marker = await bus.request(subjects.LAST_EPOCH, b"", timeout=1.0)
-        except Unavailable:
-            if time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(0.1)
-        else:
-            ticks = freshness.decode_marker(marker.data, keys, tenant)
-            return ticks[max(ticks)]
 
 
 async def _show(load: Load, total: int, progress: Progress) -> None:

@@ -1,0 +1,77 @@
+"""The cryptographic floor: what an attestation costs if nothing but its signatures is computed.
+
+No verifier can be faster than the checks of the signatures inside its Evidence and the signing of its result. The
+proofs of certificate chains are left out, because they are remembered from one Evidence of a device to the next.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from attest_pipeline import jws
+from attest_pipeline.adapters.file_signer import FileSigner
+from attest_pipeline.crypto import CURVES, EcKey
+from attest_pipeline.ear import TOKEN_TYPE
+from attest_pipeline.errors import Misconfigured
+
+SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
+    "snp": ("P-384",),
+    "tdx": ("P-256", "P-256"),
+    "sgx": ("P-256", "P-256"),
+    "cca": ("P-384", "P-384"),
+    "virtcca": ("P-521", "P-521"),
+}
+"""Curves of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
+
+_HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
+    "P-256": hashes.SHA256(), "P-384": hashes.SHA384(), "P-521": hashes.SHA512(),
+}  # fmt: skip
+_MESSAGE: Final = bytes(672)
+_PAYLOAD: Final = bytes(2048)
+
+
+def floor(tee: str, seconds: float) -> float:
+    """Attestations a second of one core, measured for that many seconds of CPU time. Raises Misconfigured."""
+    checks = signature_checks(tee)
+    signer = FileSigner(ec.generate_private_key(ec.SECP256R1()))
+
+    def attest() -> None:
+        for check in checks:
+            check()
+        jws.compact(_PAYLOAD, signer, TOKEN_TYPE)
+
+    return 1.0 / cost(attest, seconds)
+
+
+def signature_checks(tee: str) -> list[Callable[[], bool]]:
+    """A check of a good signature for each that one Evidence of the TEE carries. Raises Misconfigured."""
+    if tee not in SIGNATURES:
+        raise Misconfigured(f"no floor for {tee!r}; there are {', '.join(SIGNATURES)}")
+    return [_check(curve) for curve in SIGNATURES[tee]]
+
+
+def cost(work: Callable[[], object], seconds: float) -> float:
+    """Seconds of CPU time that one call takes, measured for that long after one call to warm up."""
+    work()
+    began, calls = time.process_time(), 0
+    while (spent := time.process_time() - began) < seconds or not calls:
+        work()
+        calls += 1
+    return spent / calls
+
+
+def cores() -> int:
+    """Cores that this process and its children may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check(curve: str) -> Callable[[], bool]:
+    private = ec.generate_private_key(CURVES[curve])
+    algorithm = _HASHES[curve]
+    signature = private.sign(_MESSAGE, ec.ECDSA(algorithm))
+    key = EcKey(private.public_key())
+    return lambda: key.verify_der(signature, _MESSAGE, algorithm.name)

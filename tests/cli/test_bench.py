@@ -1,0 +1,81 @@
+import pytest
+from command import Attest
+
+from attest_pipeline.cli.floor import SIGNATURES, floor
+from attest_pipeline.errors import Misconfigured
+from attest_pipeline.model import Evidence
+from attest_pipeline.simulator.amd import AmdVendor
+from attest_pipeline.simulator.device import Fault
+
+TINY = ("--devices", 4, "--output", "json")
+REPORT = {
+    "attestations_per_s", "floor_per_s", "ratio", "p50_ms", "p99_ms", "rss_mb", "lane", "processes", "topology",
+    "durability", "tee", "cpu", "runs",
+}  # fmt: skip
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("lane", "topology", "processes"), [("frames", "fused", 1), ("durable", "stages", 4), ("interactive", "fused", 1)]
+)
+def test_a_pipeline_benchmark_reports_every_figure(attest: Attest, lane: str, topology: str, processes: int) -> None:
+    done = attest(
+        "bench", "pipeline", "--count", 80, "--runs", 2, "--floor-seconds", 0.01, "--processes", 1, "--lane", lane,
+        "--topology", topology, "--durability", "process-kill", *TINY,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = done.json()
+    assert report.keys() == REPORT
+    assert (report["lane"], report["topology"], report["processes"]) == (lane, topology, processes)
+    assert report["durability"] == "process-kill"
+    assert report["ratio"] == pytest.approx(report["attestations_per_s"] / report["floor_per_s"], abs=0.001)
+    assert 0 < report["p50_ms"] <= report["p99_ms"]
+    assert {"nats-server", "load"} < report["cpu"].keys()
+    assert [len(run["rss_mb"]) for run in report["runs"]] == [processes + 2] * 2
+
+
+@pytest.mark.integration
+def test_a_wrong_verdict_makes_the_benchmark_fail(attest: Attest, monkeypatch: pytest.MonkeyPatch) -> None:
+    healthy = AmdVendor.evidence
+
+    def one_in_debug_mode(self: AmdVendor, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
+        return healthy(self, serial, challenge, Fault.DEBUG if serial == 3 else fault)
+
+    monkeypatch.setattr(AmdVendor, "evidence", one_in_debug_mode)
+    done = attest("bench", "soak", "--count", 80, "--every", 80, "--processes", 1, *TINY)
+    assert done.code == 1
+    assert "a healthy device got contraindicated" in done.err
+    assert not done.out
+
+
+@pytest.mark.integration
+def test_a_soak_reports_memory_along_the_way_and_its_slope(attest: Attest) -> None:
+    done = attest("bench", "soak", "--count", 160, "--every", 80, "--processes", 1, *TINY)
+    report = done.json()
+    assert [sample["attestations"] for sample in report["samples"]] == [0, 80, 160]
+    assert report["slope"].keys() == report["samples"][0]["rss_mb"].keys() == {"config-0", "bell-1", "all-2"}
+
+
+def test_the_cost_of_verifying_is_told_for_each_tee(attest: Attest) -> None:
+    done = attest("bench", "verify", "--tee", "snp", "--tee", "tdx", "--seconds", 0.01, *TINY)
+    costs = done.json()
+    assert [cost["tee"] for cost in costs] == ["snp", "tdx"]
+    assert all(cost[kind] > 0 for cost in costs for kind in ("cold", "warm", "signatures"))
+
+
+def test_the_floor_covers_every_tee_and_all_cores(attest: Attest) -> None:
+    told = attest("bench", "floor", "--seconds", 0.02, "--output", "json").json()
+    assert told["cores"] >= 1
+    assert told["floor_per_s"].keys() == SIGNATURES.keys()
+    assert min(told["floor_per_s"].values()) > 0
+
+
+def test_people_get_tables(attest: Attest) -> None:
+    assert "P-384 + P-384" in attest("bench", "floor", "--tee", "cca", "--seconds", 0.01).out
+    assert "signatures alone" in attest("bench", "verify", "--tee", "sgx", "--seconds", 0.01, "--devices", 2).out
+
+
+def test_an_unknown_tee_has_no_floor(attest: Attest) -> None:
+    assert attest("bench", "verify", "--tee", "tpm").code == 2
+    with pytest.raises(Misconfigured, match="no floor for 'tpm'"):
+        floor("tpm", 0)
