@@ -1,6 +1,7 @@
 """The three topologies of the pipeline behind one face: tasks on a bus in memory, one process, a process per stage."""
 
 import asyncio
+import base64
 import contextlib
 import shutil
 import time
@@ -21,7 +22,7 @@ from attest_pipeline.adapters.provision import Provisioning
 from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.simulated import write_tenant
-from attest_pipeline.cli.stack import POLICIES, Plan, Stack, free_ports, running
+from attest_pipeline.cli.stack import POLICIES, Plan, Stack, Worker, free_ports, running
 from attest_pipeline.pipeline import Pipeline, Snapshot
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
@@ -101,6 +102,16 @@ class OnNats(Deployment):
         counts: dict[str, int] = msgspec.json.decode(answer.data)["state"].get("subjects", {})
         return counts
 
+    async def last(self, stream: str, subject: str) -> bytes:
+        """What a stream holds of a subject."""
+        request = msgspec.json.encode({"last_by_subj": subject})
+        answer = await self._buses[0].request(f"$JS.API.STREAM.MSG.GET.{stream}", request, timeout=5.0)
+        return base64.b64decode(msgspec.json.decode(answer.data)["message"]["data"])
+
+    def worker(self, kind: str) -> Worker:
+        """The first worker of a kind."""
+        return next(worker for worker in self.stack.workers if worker.kind == kind)
+
     def deaths(self) -> list[str]:
         return [worker.name for worker in self.stack.workers if worker.starts > 1]
 
@@ -177,10 +188,10 @@ async def on_nats(
 
 @contextlib.asynccontextmanager
 async def in_memory(
-    settings: Settings, kinds: Sequence[str], *, clock: Callable[[], float] = time.time
+    settings: Settings, kinds: Sequence[str], *, ack_wait: float = 2.0, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[InMemoryBroker]:
     """Run worker kinds, the bell and the configuration publisher on one broker until the block ends."""
-    broker = InMemoryBroker(clock, ack_wait=2.0)
+    broker = InMemoryBroker(clock, ack_wait=ack_wait)
     tenants = set(settings.tenants.split(","))
     stopping = asyncio.Event()
     processes = [
