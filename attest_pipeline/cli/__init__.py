@@ -39,11 +39,12 @@ class _Lazy(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         found = getattr(import_module(f"{__name__}.{COMMANDS[cmd_name]}"), cmd_name)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
-        single = typer.Typer(add_completion=False)
-        single.command(cmd_name)(found)
-        return typer.main.get_command(single)
+        group = found if isinstance(found, typer.Typer) else typer.Typer(add_completion=False)
+        if group is not found:
+            group.command(cmd_name)(found)
+        command = typer.main.get_command(group)
+        command.name = cmd_name
+        return command
 
 
 app: Final = typer.Typer(cls=_Lazy, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)

@@ -14,7 +14,7 @@ from attest_pipeline.cli.output import Output, OutputOption, complain, emit
 from attest_pipeline.jws import MAX_TOKEN, BadToken
 from attest_pipeline.result import AttestationResult
 
-token = typer.Typer(name="token", add_completion=False, no_args_is_help=True, help="Read Attestation Results.")
+token = typer.Typer(add_completion=False, no_args_is_help=True, help="Read Attestation Results.")
 Given = Annotated[str, typer.Argument(help="The token itself, a file that holds it, or - for standard input.")]
 
 
