@@ -348,3 +348,16 @@ def test_the_identity_is_that_of_decoded_bytes_so_base64_variants_change_nothing
     lenient = msgspec.json.Decoder(EvidenceCollection)  # as a peer that does not check might read
     written = base64.b64encode(b"A").decode()
     assert identity(lenient.decode(quoted(written))) == identity(lenient.decode(quoted("QR==")))
+
+
+def test_equal_rubbish_of_two_agents_or_tenants_is_two_attestations_and_never_that_of_evidence() -> None:
+    found = {
+        wire.undecodable_id("acme", "node-1", b"x"),
+        wire.undecodable_id("acme", "node-2", b"x"),
+        wire.undecodable_id("acmen", "ode-1", b"x"),
+        wire.undecodable_id("acme", "node-1", b"y"),
+        wire.undecodable_id("acme", "node-1", wire.encode(COLLECTION)),
+        identity(),
+    }
+    assert len(found) == 6
+    assert wire.undecodable_id("acme", "node-1", b"x") in found

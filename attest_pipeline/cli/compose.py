@@ -17,6 +17,7 @@ from attest_pipeline.adapters.nats_config import PROVISIONER, SERVICE, BrokerSpe
 from attest_pipeline.adapters.provision import provision as provision_broker
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.stack import ROOT, STAGES, settings_of
+from attest_pipeline.cli.yaml_text import yaml_text
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.webhook import read_endpoints
 
@@ -81,7 +82,7 @@ def compose(
 
 def compose_text() -> str:
     """Text of compose.yaml."""
-    return _HEADER + _yaml(compose_document(), 0)
+    return _HEADER + yaml_text(compose_document())
 
 
 def compose_document() -> dict[str, object]:
@@ -148,22 +149,3 @@ def _credentials(user: str) -> str:
 
 def _mount(path: str) -> str:
     return f".{path}:{path}:ro"
-
-
-def _yaml(value: object, depth: int) -> str:
-    """Block-style YAML of mappings, lists of text, and scalars; text is written as JSON, which YAML reads."""
-    indent = "  " * depth
-    if isinstance(value, dict):
-        return "".join(f"{indent}{name}:{_yaml_value(one, depth + 1)}" for name, one in value.items())
-    if isinstance(value, list):
-        return "".join(f"{indent}- {msgspec.json.encode(one).decode()}\n" for one in value)
-    return f"{indent}{msgspec.json.encode(value).decode()}\n"
-
-
-def _yaml_value(value: object, depth: int) -> str:
-    if isinstance(value, str) and "\n" in value:
-        indent = "  " * depth
-        return " |\n" + "".join(f"{indent}{line}\n" for line in value.splitlines())
-    if isinstance(value, dict | list) and value:
-        return "\n" + _yaml(value, depth)
-    return f" {msgspec.json.encode(value).decode()}\n"
