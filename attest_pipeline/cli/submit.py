@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from attest_pipeline import result, wire
 from attest_pipeline.adapters.nats_bus import NatsBus
-from attest_pipeline.adapters.nats_config import account_of, credentials_file, read_credentials
+from attest_pipeline.adapters.nats_config import account_of, credentials_file
 from attest_pipeline.adapters.site import DEFAULT_TENANT, Site
 from attest_pipeline.attester.client import Agent, NoResult
 from attest_pipeline.cli import inputs, results
@@ -22,7 +22,6 @@ from attest_pipeline.model import EvidenceCollection
 from attest_pipeline.owner.tenant import TenantSettings
 
 _DEFAULT_URL: Final = "nats://127.0.0.1:4222"
-_CONNECT_SECONDS: Final = 5.0
 
 
 class LaneOption(StrEnum):
@@ -116,10 +115,7 @@ async def _exchange(
 
 
 async def _connected(target: Target) -> NatsBus:
-    """A connection, or Unavailable soon: the adapter itself tries for ever, as a worker must."""
-    read_credentials(target.credentials)
     try:
-        connecting = NatsBus.connect(target.url, credentials=target.credentials, name="attest submit")
-        return await asyncio.wait_for(connecting, _CONNECT_SECONDS)
-    except TimeoutError:
-        raise Unavailable(f"no broker at {target.url}: start it with `attest up`, or say --url") from None
+        return await NatsBus.connect(target.url, credentials=target.credentials, name="attest submit")
+    except Unavailable as error:
+        raise Unavailable(f"{error}: start the stack with `attest up`, or say --url") from None

@@ -1,5 +1,4 @@
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from command import Attest
+from command import COMMAND, Attest
 
 from attest_pipeline import verifiers
 from attest_pipeline.adapters.site import Site
@@ -329,7 +328,7 @@ def test_a_bad_line_does_not_stop_the_stream(attest: Attest) -> None:
 
 
 def test_every_answer_is_flushed_before_the_next_request() -> None:
-    command = [str(Path(sys.executable).parent / "attest"), "verify", "--stream"]
+    command = [COMMAND, "verify", "--stream"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
