@@ -1,8 +1,8 @@
 """Freshness: stateless nonces, epoch ticks, and the challenge that Evidence must carry. Pure; nothing is stored here.
 
 A challenge is 64 bytes, SHA-512 over length-prefixed parts that bind it to one tenant, agent, TEE and attester key, so
-that Evidence cannot be moved to another agent, job or epoch. Rules: `docs/freshness.md`; background: RFC 9334 section
-10, draft-ietf-rats-reference-interaction-models section 7.
+that Evidence cannot be moved to another agent, job or epoch. A TEE whose field is smaller carries its first bytes.
+Rules: `docs/freshness.md`; background: RFC 9334 section 10, draft-ietf-rats-reference-interaction-models section 7.
 """
 
 import hashlib
@@ -69,12 +69,12 @@ def check_nonce(key: bytes, tenant: str, agent: str, nonce: bytes, *, received_a
 
 
 def nonce_challenge(tenant: str, agent: str, tee: str, nonce: bytes, attester_key: bytes | None) -> bytes:
-    """The 64-byte challenge that Evidence over a nonce carries."""
+    """The 64-byte challenge that Evidence over a nonce carries, or begins with if its field is smaller."""
     return _digest(_NONCE_LABEL, tenant.encode(), agent.encode(), nonce, tee.encode(), _key_digest(attester_key))
 
 
 def epoch_challenge(agent: str, tee: str, tick: Tick, job: str, attester_key: bytes | None) -> bytes:
-    """The 64-byte challenge that Evidence over an epoch tick carries."""
+    """The 64-byte challenge that Evidence over an epoch tick carries, or begins with if its field is smaller."""
     return _digest(
         _EPOCH_LABEL,
         tick.tenant.encode(),
@@ -88,22 +88,31 @@ def epoch_challenge(agent: str, tee: str, tick: Tick, job: str, attester_key: by
 
 
 def expect(
-    collection: EvidenceCollection, tenant: str, agent: str, *, received_at: int, nonce_key: bytes, ticks: Ticks
+    collection: EvidenceCollection,
+    tenant: str,
+    agent: str,
+    *,
+    received_at: int,
+    nonce_key: bytes,
+    ticks: Ticks,
+    sizes: Mapping[str, int],
 ) -> Expectation:
-    """What each Evidence of the collection must carry. Raises BadEvidence(CHALLENGE_*)."""
+    """What each Evidence of the collection must carry. Raises BadEvidence(CHALLENGE_*).
+
+    `sizes` is TEE → bytes of the field that carries a derived challenge; a supplied one is never cut.
+    """
     challenge, key = collection.challenge, collection.attester_key
     tees = dict.fromkeys(evidence.tee for evidence in collection.evidence)
     if challenge is None:
         return Expectation(fresh=False, nonce=None, values=tees)
     if isinstance(challenge, NonceChallenge):
         check_nonce(nonce_key, tenant, agent, challenge.nonce, received_at=received_at)
-        values = {tee: nonce_challenge(tenant, agent, tee, challenge.nonce, key) for tee in tees}
+        values = {tee: nonce_challenge(tenant, agent, tee, challenge.nonce, key)[: sizes.get(tee)] for tee in tees}
         return Expectation(fresh=True, nonce=challenge.nonce, values=values)
     if isinstance(challenge, EpochChallenge):
         tick = _current(ticks, challenge, received_at)
-        return Expectation(
-            fresh=True, nonce=None, values={tee: epoch_challenge(agent, tee, tick, challenge.job, key) for tee in tees}
-        )
+        values = {tee: epoch_challenge(agent, tee, tick, challenge.job, key)[: sizes.get(tee)] for tee in tees}
+        return Expectation(fresh=True, nonce=None, values=values)
     if len(challenge.value) not in _SUPPLIED_SIZES:
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, f"a supplied challenge of {len(challenge.value)} bytes")
     return Expectation(fresh=False, nonce=challenge.value, values=dict.fromkeys(tees, challenge.value))

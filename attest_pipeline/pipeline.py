@@ -71,6 +71,7 @@ class Parse:
         self._source = source
         self._nonce_key = nonce_key
         self._verifiers = verifiers.load(config.tees, anchors)
+        self._challenge_sizes = {tee: verifier.challenge_bytes for tee, verifier in self._verifiers.items()}
 
     def __call__(self, submission: Submission, ticks: Ticks) -> Item:
         """Prove one submission. Raises Unavailable if an Endorsement is not known yet and there is time to wait."""
@@ -110,6 +111,7 @@ class Parse:
             received_at=submission.received_at,
             nonce_key=self._nonce_key,
             ticks=ticks,
+            sizes=self._challenge_sizes,
         )
 
     def _context(

@@ -14,10 +14,12 @@ class Verifier(Protocol):
 
     A plugin is a class registered under the entry point group `attest_pipeline.verifiers`, constructed with the
     development trust anchors of its host: vendor name → DER SubjectPublicKeyInfo keys (empty in production).
+    `challenge_bytes` is the size of the field that carries a derived challenge, 16 to 64 (`docs/freshness.md`).
     """
 
     tee: str
     media_types: frozenset[str]
+    challenge_bytes: int
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """Endorsements this Evidence needs. Reads unproven bytes, so it returns closed references only."""

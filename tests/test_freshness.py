@@ -60,6 +60,7 @@ def expected(
         received_at=received_at,
         nonce_key=KEY,
         ticks=TICKS if ticks is None else ticks,
+        sizes={"tdx": 64, "gpu": 32},
     )
 
 
@@ -141,6 +142,17 @@ def test_each_tee_of_a_composite_has_its_own_challenge() -> None:
         values = expected(challenge).values
         assert set(values) == {"tdx", "gpu"}
         assert values["tdx"] != values["gpu"]
+
+
+def test_a_smaller_field_carries_the_first_bytes_of_a_derived_challenge() -> None:
+    found = expected(NonceChallenge(NONCE)).values
+    assert found["gpu"] == nonce_challenge("acme", "node-1", "gpu", NONCE, b"spki")[:32]
+    found = expected(EpochChallenge(9)).values
+    assert found["gpu"] == epoch_challenge("node-1", "gpu", CURRENT, "", b"spki")[:32]
+
+
+def test_a_supplied_challenge_is_never_cut_to_the_size_of_a_field() -> None:
+    assert expected(SuppliedChallenge(b"s" * 64)).values == {"tdx": b"s" * 64, "gpu": b"s" * 64}
 
 
 def test_a_challenge_is_64_bytes_and_bound_to_everything_it_names() -> None:

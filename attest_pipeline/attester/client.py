@@ -67,11 +67,14 @@ class Agent:
         return ticks[max(ticks)]
 
     def nonce_challenge(self, tee: str, nonce: Nonce, attester_key: bytes | None = None) -> bytes:
-        """The 64 bytes that Evidence of that TEE must carry; `attester_key` is DER SubjectPublicKeyInfo."""
+        """The 64 bytes whose beginning Evidence of that TEE must carry, or all where its field takes them.
+
+        `attester_key` is DER SubjectPublicKeyInfo.
+        """
         return freshness.nonce_challenge(self._tenant, self._name, tee, nonce.nonce, attester_key)
 
     def epoch_challenge(self, tee: str, tick: Tick, job: str = "", attester_key: bytes | None = None) -> bytes:
-        """The 64 bytes that Evidence of that TEE must carry; `job` is empty for periodic attestation."""
+        """The challenge as in `nonce_challenge`, over an epoch tick; `job` is empty for periodic attestation."""
         return freshness.epoch_challenge(self._name, tee, tick, job, attester_key)
 
     # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -61,5 +61,8 @@ class Vendor(Protocol):
         ...
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
-        """Evidence of device `serial` over the 64-byte challenge. Equal serials are one device (keys are kept)."""
+        """Evidence of device `serial` over the 64-byte challenge, or its beginning where the TEE's field is smaller.
+
+        Equal serials are one device (keys are kept).
+        """
         ...

@@ -7,13 +7,16 @@ from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Verifier
 
 GROUP = "attest_pipeline.verifiers"
+CHALLENGE_SIZES = range(16, 65)
+"""Bytes that a field for the challenge may have: less than 128 bits can be met by chance, and 64 is what is derived."""
 
 
 def load(allowed: Iterable[str], trust_anchors: Mapping[str, tuple[bytes, ...]]) -> dict[str, Verifier]:
     """Verifiers of the allowed TEEs by TEE name; a plugin that is installed but not named is never imported.
 
     `trust_anchors` maps a vendor to DER SubjectPublicKeyInfo roots beyond its pinned ones (development only).
-    Raises Misconfigured for a name without a plugin, for two plugins of one name, and for overlapping media types.
+    Raises Misconfigured for a name without a plugin, for two plugins of one name, for overlapping media types, and for
+    a field too small to carry a challenge.
     """
     loaded: dict[str, Verifier] = {}
     owners: dict[str, str] = {}
@@ -23,6 +26,9 @@ def load(allowed: Iterable[str], trust_anchors: Mapping[str, tuple[bytes, ...]])
             if owners.setdefault(media_type, name) != name:
                 msg = f"verifiers {owners[media_type]!r} and {name!r} both claim {media_type}"
                 raise Misconfigured(msg)
+        if verifier.challenge_bytes not in CHALLENGE_SIZES:
+            msg = f"verifier {name!r} carries a challenge of {verifier.challenge_bytes} bytes"
+            raise Misconfigured(msg)
         loaded[name] = verifier
     return loaded
 

@@ -18,6 +18,7 @@ from attest_pipeline.model import Claims
 class AcmeVerifier:
     tee = "acme-tee"
     media_types = frozenset({"application/vnd.acme.evidence"})
+    challenge_bytes = 64
 
     def __init__(self, trust_anchors):
         self.anchors = trust_anchors
@@ -61,6 +62,12 @@ class Anchored(SampleVerifier):
         self.anchors = trust_anchors
 
 
+class Guessable(SampleVerifier):
+    """Says that its field takes four bytes."""
+
+    challenge_bytes = 4
+
+
 @pytest.fixture
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Entry points that exist for one test; those of the project are not there."""
@@ -68,6 +75,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
         "sample": "attest_pipeline.verifiers.sample:SampleVerifier",
         "twin": f"{__name__}:Twin",
         "anchored": f"{__name__}:Anchored",
+        "guessable": f"{__name__}:Guessable",
         "broken": "a_module_that_does_not_exist:Verifier",
     }
     found = EntryPoints(EntryPoint(name, value, verifiers.GROUP) for name, value in points.items())
@@ -107,6 +115,12 @@ def test_a_plugin_that_nobody_named_is_never_imported_even_if_it_is_broken() -> 
     assert set(verifiers.load(["sample"], {})) == {"sample"}
     with pytest.raises(ModuleNotFoundError):
         verifiers.load(["broken"], {})
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_verifier_whose_challenge_could_be_met_by_chance_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="'guessable' carries a challenge of 4 bytes"):
+        verifiers.load(["guessable"], {})
 
 
 @pytest.mark.usefixtures("_installed")

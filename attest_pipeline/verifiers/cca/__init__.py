@@ -17,6 +17,7 @@ class CcaVerifier:
 
     tee = "cca"
     media_types = frozenset({'application/eat+cwt; eat_profile="tag:arm.com,2023:realm#1.0.0"'})
+    challenge_bytes = 64
 
     def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
         """Take no anchors: only an Endorsement says which key a platform has."""

@@ -30,6 +30,7 @@ class SampleVerifier:
 
     tee = "sample"
     media_types = frozenset({"application/vnd.attest-pipeline.sample+json"})
+    challenge_bytes = 64
 
     def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
         """Take the anchors that every verifier takes; nothing here has a signature that they could check."""

@@ -13,6 +13,7 @@ class SgxVerifier(DcapVerifier):
 
     tee = "sgx"
     media_types = frozenset({"application/vnd.intel.sgx.quote"})
+    challenge_bytes = 64
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime

@@ -62,6 +62,7 @@ class SnpVerifier:
 
     tee = "snp"
     media_types = frozenset({"application/vnd.amd.sevsnp.report"})
+    challenge_bytes = 64
 
     def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
         self._anchors = frozenset(trust_anchors.get(VENDOR, ()))

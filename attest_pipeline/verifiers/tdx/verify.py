@@ -17,6 +17,7 @@ class TdxVerifier(DcapVerifier):
 
     tee = "tdx"
     media_types = frozenset({"application/vnd.intel.tdx.quote"})
+    challenge_bytes = 64
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime

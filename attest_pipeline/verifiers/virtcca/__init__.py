@@ -21,6 +21,7 @@ class VirtccaVerifier:
 
     tee = "virtcca"
     media_types = frozenset({"application/vnd.huawei.virtcca"})
+    challenge_bytes = 64
 
     def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
         """Trust Huawei's roots, and the development anchors of vendor `huawei`."""
