@@ -7,8 +7,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from attest_pipeline import freshness, subjects, wire
+from attest_pipeline import subjects, wire
+from attest_pipeline.adapters.nats_config import FLEET
 from attest_pipeline.adapters.site import Site
+from attest_pipeline.attester.client import Agent
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.freshness import Tick
 from attest_pipeline.jws import Jwks
@@ -49,17 +51,15 @@ def prepare(tenant: str, collections: Iterable[tuple[str, EvidenceCollection]]) 
 async def last_tick(bus: Bus, site: Site, tenant: str) -> Tick:
     """The newest tick of the tenant's bell, once it has rung. Raises Unavailable."""
     keys = msgspec.json.decode(site.bell_jwks.read_bytes(), type=Jwks).keys
+    listener = Agent(bus, tenant, FLEET)
     deadline = time.monotonic() + _BELL_SECONDS
     while True:
         try:
-            marker = await bus.request(subjects.LAST_EPOCH, b"", timeout=1.0)
+            return await listener.tick(keys, 1.0)
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.1)
-        else:
-            ticks = freshness.decode_marker(marker.data, keys, tenant)
-            return ticks[max(ticks)]
 
 
 class Load:

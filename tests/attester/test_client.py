@@ -11,14 +11,15 @@ from bus_client import details
 from topologies import IN_MEMORY, TENANT, Deployment, deployed, make_site
 
 from attest_pipeline import result, subjects, wire
+from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.adapters.site import Site, issuer
 from attest_pipeline.attester.client import Agent, Nonce, NoResult
 from attest_pipeline.ear import Status
 from attest_pipeline.errors import BadEvidence, Misconfigured, Unavailable
-from attest_pipeline.freshness import Tick
+from attest_pipeline.freshness import Tick, encode_marker
 from attest_pipeline.jws import BadToken, Jwk, Jwks
 from attest_pipeline.model import EpochChallenge, Evidence, EvidenceCollection, NonceChallenge
-from attest_pipeline.ports import Message
+from attest_pipeline.ports import Message, Record
 from attest_pipeline.result import AttestationResult
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.subjects import Lane
@@ -184,12 +185,22 @@ async def test_the_stored_message_has_the_attestation_id_and_is_stored_once(bus:
     assert identities == {wire.attestation_id(TENANT, "n1", EMPTY).hex()}
 
 
-async def test_evidence_that_is_not_stored_is_not_waited_for(bus: InMemoryBus) -> None:
+async def test_evidence_that_is_not_stored_is_not_waited_for(bus: InMemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_records: Sequence[Record]) -> None:
+        raise Unavailable("the stream is full")
+
+    monkeypatch.setattr(bus, "store", full)
     agent = Agent(bus, TENANT, "n1")
-    await bus.drain()
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match="full"):
         await agent.submit(EMPTY)
     assert not agent._awaited
+
+
+async def test_a_marker_without_a_tick_is_not_believed(site: Site, bus: InMemoryBus) -> None:
+    marker = encode_marker([], FileSigner.load(site.bell_key))
+    await InMemoryBus(bus._broker).publish(subjects.epoch(TENANT), marker)
+    with pytest.raises(BadToken, match="without a tick"):
+        await Agent(bus, TENANT, "n1").tick(_keys(site.bell_jwks))
 
 
 async def test_a_result_that_does_not_come_is_said(bus: InMemoryBus) -> None:
