@@ -41,16 +41,22 @@ class Policies:
         return json.dumps(sorted(_names(module["ast"])))
 
     def evaluate(self, key: str, rule: str, view: str) -> str:
-        """The rule's document as JSON; `null` if it has no value or does not exist."""
+        """The document of a rule such as `data.appraisal.tdx.vector` as JSON; `null` if it has no value or is none."""
         engine = self._engines[key]
         engine.set_input_json(view)
         try:
-            document = str(engine.eval_rule_as_json(rule))
+            document = str(engine.eval_rule_as_json(_bracketed(rule)))
         except RuntimeError as error:
             if "not a valid rule path" in str(error):
                 return "null"
             raise
         return "null" if document == '"<undefined>"' else document
+
+
+def _bracketed(rule: str) -> str:
+    """The rule's path with its members in brackets, because a TEE's name may hold a dash."""
+    root, *members = rule.split(".")
+    return root + "".join(f"[{json.dumps(member)}]" for member in members)
 
 
 def _names(syntax: object) -> set[str]:

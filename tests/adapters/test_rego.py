@@ -259,6 +259,13 @@ def test_child_that_cannot_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -
 
 
 # ── vetting ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_tee_whose_name_has_a_dash_has_its_package_in_brackets(engine: RegoEngine) -> None:
+    vetted = engine.vet(CAREFUL.replace("appraisal.tdx", 'appraisal["az-tdx-vtpm"]'))
+
+    assert (vetted.id, vetted.tee) == ("appraisal/az-tdx-vtpm", "az-tdx-vtpm")
+    assert engine.evaluate(vetted, VIEW) == {"hardware": {"value": 2, "reason": "fine"}}
+
+
 def test_vetting_returns_a_policy_that_can_be_evaluated(engine: RegoEngine) -> None:
     vetted = engine.vet(CAREFUL)
 

@@ -80,7 +80,7 @@ def healthy(tee: str, **changes: object) -> Claims:
 
 @pytest.mark.parametrize(("tee", "rule"), RULES)
 def test_rule_holds(tee: str, rule: str) -> None:
-    assert rego_with_tests(tee).eval_rule_as_json(f"data.appraisal.{tee}_test.{rule}") == "true"
+    assert rego_with_tests(tee).eval_rule_as_json(f'data.appraisal["{tee}_test"].{rule}') == "true"
 
 
 @pytest.mark.parametrize("tee", TEES)
@@ -88,7 +88,7 @@ def test_every_line_of_a_policy_is_covered_by_its_tests(tee: str) -> None:
     engine = rego_with_tests(tee)
     engine.set_enable_coverage(True)
     for rule in (rule for of, rule in RULES if of == tee):
-        engine.eval_rule_as_json(f"data.appraisal.{tee}_test.{rule}")
+        engine.eval_rule_as_json(f'data.appraisal["{tee}_test"].{rule}')
     files = {file["path"]: file for file in json.loads(engine.get_coverage_report_as_json())["files"]}
 
     report = files[f"{tee}.rego"]
