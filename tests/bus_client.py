@@ -38,10 +38,10 @@ class Client:
         await client.bus.serve(subjects.view(Lane.RESULT, hears), "", client._receive)
         return client
 
-    async def submit(self, agent: str, data: bytes, *, message_id: str = "", headers: Mapping[str, str] = {}) -> None:
-        """Store Evidence in the durable lane. Raises Unavailable."""
+    async def submit(self, agent: str, data: bytes, headers: Mapping[str, str] = {}) -> None:
+        """Store any bytes in the durable lane, even if they were stored before. Raises Unavailable."""
         subject = subjects.view(Lane.EVIDENCE, agent)
-        await self.bus.store([Record(subject=subject, data=data, message_id=message_id, headers=headers)])
+        await self.bus.store([Record(subject=subject, data=data, message_id="", headers=headers)])
 
     async def submit_batch(self, gateway: str, entries: Sequence[Struct]) -> None:
         """Store a gateway's message. Raises Unavailable."""
@@ -98,6 +98,12 @@ class Client:
 class _Issued(Struct):
     nonce: bytes
     expires: int
+
+
+def record(agent: str, collection: EvidenceCollection) -> Record:
+    """Evidence as an agent stores it: the stream keeps it once."""
+    message_id = wire.attestation_id(TENANT, agent, collection).hex()
+    return Record(subject=subjects.view(Lane.EVIDENCE, agent), data=wire.encode(collection), message_id=message_id)
 
 
 def over_nonce(agent: str, nonce: bytes, *devices: tuple[Vendor, int], tenant: str = TENANT) -> EvidenceCollection:

@@ -22,7 +22,7 @@ from attest_pipeline.adapters.provision import Provisioning
 from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.simulated import write_tenant
-from attest_pipeline.cli.stack import POLICIES, Plan, Stack, Worker, free_ports, running
+from attest_pipeline.cli.stack import POLICIES, Plan, Stack, Worker, free_ports
 from attest_pipeline.pipeline import Pipeline, Snapshot
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
@@ -166,6 +166,7 @@ async def on_nats(
     provisioning: Provisioning = QUICK,
     epoch_seconds: int = 300,
     sync_always: bool = False,
+    environment: Mapping[str, str] = {},
 ) -> AsyncIterator[OnNats]:
     """Run worker kinds as processes beside a nats-server of their own until the block ends."""
     port = free_ports(len(kinds) + 5)
@@ -180,10 +181,16 @@ async def on_nats(
         provisioning=provisioning,
         epoch_seconds=epoch_seconds,
     )
-    async with running(site, plan) as stack:
+    stack = Stack(site, plan)
+    for worker in stack.workers:
+        worker._environment.update(environment)
+    try:
+        await stack.start()
         deployment = OnNats(site, stack)
         async with connected(deployment):
             yield deployment
+    finally:
+        await stack.stop()
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,6 @@
 """bell: rings the epochs. Every period each tenant gets a signed marker with the ticks that are still open."""
 
-import contextlib
+import logging
 import secrets
 from typing import Final
 
@@ -8,11 +8,13 @@ from attest_pipeline import subjects
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.freshness import TICK_BYTES, Tick, decode_marker, encode_marker
+from attest_pipeline.jws import BadToken
 from attest_pipeline.ports import Record
 from workers._process import Process
 
 _OPEN_TICKS: Final = 12
 """Ticks a marker carries: Evidence that waited in the queue is still judged by the epoch it was received in."""
+_log: Final = logging.getLogger(__name__)
 
 
 async def run(process: Process) -> None:
@@ -35,7 +37,7 @@ async def ring(process: Process, signer: FileSigner, tenant: str, now: int, peri
     ticks = await _open_ticks(process, signer, tenant)
     if epoch not in ticks:
         start = epoch * period
-        ticks[epoch] = Tick(tenant, epoch, secrets.token_bytes(TICK_BYTES), start, start + 2 * period)
+        ticks[epoch] = Tick(tenant, epoch, secrets.token_bytes(TICK_BYTES), start, start + 2 * period - 1)
     kept = [ticks[number] for number in sorted(ticks)[-_OPEN_TICKS:]]
     record = Record(
         subject=subjects.epoch(tenant),
@@ -46,7 +48,12 @@ async def ring(process: Process, signer: FileSigner, tenant: str, now: int, peri
 
 
 async def _open_ticks(process: Process, signer: FileSigner, tenant: str) -> dict[int, Tick]:
-    with contextlib.suppress(Unavailable):
+    """Ticks of the last marker; none if there is no marker, or the bell has another key than before."""
+    try:
         last = await process.bus.request(subjects.last_epoch(tenant), b"", timeout=2.0)
         return decode_marker(last.data, [signer.public_jwk()], tenant)
-    return {}
+    except Unavailable:
+        return {}
+    except BadToken as error:
+        _log.warning("last epoch marker ignored", extra={"tenant": tenant, "why": str(error)})
+        return {}

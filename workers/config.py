@@ -1,5 +1,6 @@
 """config: watches the directory of tenant configurations and publishes every valid change as a new version."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Final
@@ -46,5 +47,9 @@ async def publish(bus: Bus, directory: Path, policies: Path, engine: RegoEngine)
 
 def _state(*roots: Path) -> frozenset[tuple[str, int, int]]:
     """What tells a changed directory: names, times of change, and sizes."""
-    found = ((path, path.stat()) for root in roots for path in root.rglob("*") if path.is_file())
-    return frozenset((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in found)
+    found = set()
+    for path in (path for root in roots for path in root.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # an editor's file, gone since it was listed
+            stat = path.stat()
+            found.add((str(path), stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import EndorsementKind, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
 from attest_pipeline.owner.tenant import TenantSettings, assemble
+from attest_pipeline.subjects import checked_name
 
 _NUMBER: Final = re.compile(r"\.\d+$")
 T = TypeVar("T")
@@ -34,7 +36,7 @@ def read(
     """Configuration version of one tenant directory, and its documents by digest. Raises Misconfigured."""
     settings = _decoded(directory / "tenant.json", TenantSettings)
     return assemble(
-        directory.name,
+        checked_name(directory.name),
         settings,
         policies=[_policy(directory, default_policies, tee, vet) for tee in settings.tees],
         reference_values=[
@@ -58,12 +60,18 @@ def _files(directory: Path, suffix: str) -> list[Path]:
     return sorted(path for path in directory.rglob(f"*{suffix}") if path.is_file())
 
 
+def _content(path: Path) -> bytes:
+    """What a file holds; it may have gone since it was listed."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path}: {error.strerror}") from None
+
+
 def _decoded(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise Misconfigured(f"{path} is missing") from None
-    except msgspec.MsgspecError as error:
+        return msgspec.json.decode(_content(path), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: {error}") from None
 
 
@@ -73,15 +81,15 @@ def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[st
     if not path.exists():
         raise Misconfigured(f"no policy for TEE {tee!r}: neither {own} nor a default exists")
     try:
-        return vet(path.read_text())
-    except Misconfigured as error:
+        return vet(_content(path).decode())
+    except (Misconfigured, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: {error}") from None
 
 
 def _anchor(path: Path) -> TrustAnchor:
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
-    except ValueError as error:
+        key = serialization.load_pem_public_key(_content(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Misconfigured(f"{path} is no PEM public key: {error}") from None
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return TrustAnchor(path.parent.name, spki)
@@ -93,5 +101,5 @@ def _endorsements(directory: Path) -> dict[str, tuple[bytes, ...]]:
         name = _NUMBER.sub("", path.relative_to(directory).as_posix())
         if name.split("/")[0] not in set(EndorsementKind):
             raise Misconfigured(f"{path}: endorsements lie below {', '.join(EndorsementKind)}")
-        found[name] = (*found.get(name, ()), path.read_bytes())
+        found[name] = (*found.get(name, ()), _content(path))
     return found

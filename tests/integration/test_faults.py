@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 import pytest
-from bus_client import Client, over_tick
+from bus_client import Client, over_tick, record
 from topologies import QUICK, TENANT, OnNats, eventually, in_memory, on_nats, settings_of
 
-from attest_pipeline import subjects, wire
+from attest_pipeline import subjects
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.site import Site
 from attest_pipeline.ear import Status
@@ -19,7 +19,6 @@ from attest_pipeline.errors import Unavailable
 from attest_pipeline.freshness import Tick
 from attest_pipeline.ports import Record
 from attest_pipeline.simulator.device import Vendor
-from attest_pipeline.subjects import Lane
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 from attest_pipeline.wire import Frame
 from workers import match, parse
@@ -43,9 +42,7 @@ def _records(vendors: Sequence[Vendor], tick: Tick, count: int) -> Iterator[Reco
     usable = [vendor for vendor in vendors if vendor.tee in {"snp", "tdx"}]
     for number in range(count):
         agent = f"agent-{number}"
-        collection = over_tick(agent, tick, (usable[number % len(usable)], number % 50))
-        message_id = wire.attestation_id(TENANT, agent, collection).hex()
-        yield Record(subject=subjects.view(Lane.EVIDENCE, agent), data=wire.encode(collection), message_id=message_id)
+        yield record(agent, over_tick(agent, tick, (usable[number % len(usable)], number % 50)))
 
 
 # ── on a real nats-server ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,12 +170,12 @@ async def _lost(site: Site, records: Sequence[Record], handoff: Callable[[InMemo
         first = _Mortal(site, broker, match.run)
         parsing = _Mortal(site, broker, lambda process: parse.run(process, handoff(InMemoryBus(broker))))
         fleet = InMemoryBus(broker, TENANT)
-        for number, record in enumerate(records):
+        for number, one in enumerate(records):
             if number == len(records) // 3:
                 first.kill()
             if number == 2 * len(records) // 3:
                 second = _Mortal(site, broker, match.run)
-            await fleet.store([record])
+            await fleet.store([one])
             await asyncio.sleep(0.002)
         await eventually(lambda: not broker.stored(subjects.EVIDENCE), "Evidence was not acked")
         for mortal in (first, second, parsing):
