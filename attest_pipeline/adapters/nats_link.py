@@ -51,6 +51,8 @@ class Link:
 
     def __init__(self, inbox_prefix: str) -> None:
         self.inbox = f"{inbox_prefix}.{secrets.token_hex(8)}"
+        self.atomic = True
+        """Whether streams are offered atomic batches."""
         self.on_reconnect: list[Callable[[], None]] = []
         self._client = _Client()
         self._routes: dict[bytes, Sink] = {}

@@ -23,6 +23,7 @@ _PAUSE: Final = 0.2
 """Seconds before trying again when no stream answers, as after a restart of the server."""
 ATOMIC_FROM: Final = 4
 _ATOMIC_MOST: Final = 1000
+_ATOMIC_DISABLED: Final = 10174
 _ATOMIC_SUBJECTS: Final = "result."
 """Only RESULTS admits atomic batches: an agent could hold batches open on a stream it publishes to."""
 
@@ -81,14 +82,17 @@ class _Acks:
 
 async def store(link: Link, records: Sequence[Record]) -> None:
     """Return once every record is stored, or was before. Raises Unavailable (Refused if the stream said so)."""
-    many = ATOMIC_FROM <= len(records) <= _ATOMIC_MOST
+    many = link.atomic and ATOMIC_FROM <= len(records) <= _ATOMIC_MOST
     together = many and all(record.subject.startswith(_ATOMIC_SUBJECTS) for record in records)
     if not (together and await _stored_together(link, records)):
         await _store_singly(link, records)
 
 
 async def _stored_together(link: Link, records: Sequence[Record]) -> bool:
-    """Whether one atomic batch stored all. A duplicate refuses the whole batch; then each must go alone."""
+    """Whether one atomic batch stored all. A duplicate refuses the whole batch; then each must go alone.
+
+    A stream that admits no batches says so once, and is not asked again on this connection.
+    """
     acks = _Acks(1)
     address = link.expect(acks)
     try:
@@ -103,6 +107,8 @@ async def _stored_together(link: Link, records: Sequence[Record]) -> bool:
         await acks.wait()
     finally:
         link.forget(address)
+    if acks.refusal is not None and acks.refusal.err_code == _ATOMIC_DISABLED:
+        link.atomic = False
     return not acks.open and acks.refusal is None
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import aiohttp
+import msgspec
 from msgspec import Struct
 
 from attest_pipeline.adapters import config_dir
@@ -130,7 +131,8 @@ class Stack:
         await self.broker.start()
         webhooks = [endpoint.id for endpoint in self._endpoints()]
         credentials = self.broker.credentials(PROVISIONER)
-        await provision(self.broker.url, credentials, webhooks=webhooks, settings=self._plan.provisioning)
+        settings = msgspec.structs.replace(self._plan.provisioning, atomic_results=self._plan.sync_always)
+        await provision(self.broker.url, credentials, webhooks=webhooks, settings=settings)
         for worker in self.workers:
             await worker.start()
         await self.ready()

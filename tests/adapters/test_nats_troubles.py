@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import nkeys
 import pytest
-from bus_fixtures import connected
+from bus_fixtures import connected, running_broker
 
 from attest_pipeline.adapters import nats_bus, nats_kv, nats_link, nats_pull, nats_store
 from attest_pipeline.adapters.broker import Broker
@@ -17,6 +18,7 @@ from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_kv import Watch
 from attest_pipeline.adapters.nats_link import Link, Raw, Sink, parsed, status
 from attest_pipeline.adapters.nats_pull import Pull
+from attest_pipeline.adapters.provision import Provisioning
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.ports import Message, Record
 
@@ -338,3 +340,14 @@ async def test_a_closed_connection_is_unavailable(broker: Broker) -> None:
 
 async def never(_: Message) -> None:
     raise AssertionError
+
+
+async def test_a_stream_that_admits_no_batches_gets_single_messages_and_is_not_asked_again(tmp_path: Path) -> None:
+    async with running_broker(tmp_path, settings=Provisioning(atomic_results=False)) as broker:
+        bus = await connected(broker, "sign")
+        for number in range(2):
+            records = [Record(subject=f"result.acme.a{i}", data=b"token", message_id=f"{number}-{i}") for i in range(8)]
+            await bus.store(records)
+        await bus.drain()
+
+    assert bus._link.atomic is False
