@@ -16,8 +16,9 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.simulator.amd_pki import SILICON
 from attest_pipeline.simulator.device import Fault
+from attest_pipeline.verifiers._amd import kds
 from attest_pipeline.verifiers._shared.x509 import load_certificate
-from attest_pipeline.verifiers.snp import SnpVerifier, kds
+from attest_pipeline.verifiers.snp import SnpVerifier
 
 CPUID, TCB, CHIP_ID = 0x188, 0x180, 0x1A0
 

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._amd import kds
+from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import load_certificate, public_key
-from attest_pipeline.verifiers.snp import kds
-from attest_pipeline.verifiers.snp.roots import ARK
 
 FINGERPRINTS = {
     "Milan": "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd",

@@ -6,7 +6,7 @@ from amd_lab import lab
 from msgspec.structs import astuple
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers.snp import abi
+from attest_pipeline.verifiers._amd import abi
 
 
 def test_every_real_report_reads_back_to_its_own_bytes(vectors: Path) -> None:
