@@ -1,13 +1,13 @@
 """The wire: what crosses the bus, with limits. The only module that knows bytes and Structs at once."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
+from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.freshness import encode_challenge
 from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection
@@ -154,16 +154,9 @@ def _from_json(data: bytes) -> EvidenceCollection:
     msgspec goes first: it refuses what is nested deeper than the Structs, so that the second reading is bounded.
     """
     collection = _collection_json.decode(data)
-    if not _restates(msgspec.to_builtins(collection), json.loads(data, object_pairs_hook=_unique)):
+    if not _restates(msgspec.to_builtins(collection), strict_json.load(data)):
         raise BadEvidence(Reason.MALFORMED, "base64 that no encoder writes")
     return collection
-
-
-def _unique(members: Sequence[tuple[str, object]]) -> dict[str, object]:
-    found = dict(members)
-    if len(found) != len(members):
-        raise BadEvidence(Reason.MALFORMED, "a JSON member stands twice")
-    return found
 
 
 def _restates(decoded: Any, given: object) -> bool:
