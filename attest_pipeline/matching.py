@@ -10,6 +10,8 @@ from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue, Match, Mismatch, ReferenceValueSet
 
+_SHOWN: Final = 8
+"""Allowed values that a mismatch names: a set may allow thousands, and every token would carry them."""
 NO_MATCH: Final = Match(matched=False, set=None, version=None)
 _Key = tuple[str, str, FieldValue]
 
@@ -49,7 +51,7 @@ class ReferenceValues:
 
 def _mismatches(reference: ReferenceValueSet, claims: Claims) -> tuple[Mismatch, ...]:
     return tuple(
-        Mismatch(field, allowed, claims.fields.get(field))
+        Mismatch(field, allowed[:_SHOWN], claims.fields.get(field))
         for field, allowed in reference.values.items()
         if not _allowed(claims.fields.get(field), allowed)
     )

@@ -150,7 +150,7 @@ class ReferenceValueSet(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Mismatch(Struct, frozen=True):
-    """One claim that differs from the closest Reference Value Set."""
+    """One claim that differs from the closest Reference Value Set; `expected` are the first of its allowed values."""
 
     field: str
     expected: tuple[FieldValue, ...]

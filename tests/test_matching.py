@@ -77,6 +77,11 @@ def test_the_earlier_of_two_that_match_is_named() -> None:
     assert match({"mrtd": "a"}, reference({"mrtd": ("a",)}, "one"), reference({"mrtd": ("a",)}, "two")).set == "one"
 
 
+def test_a_mismatch_names_the_first_of_many_allowed_values() -> None:
+    found = match({"mrtd": "x"}, reference({"mrtd": tuple(str(number) for number in range(5000))}))
+    assert found.mismatches == (Mismatch("mrtd", ("0", "1", "2", "3", "4", "5", "6", "7"), "x"),)
+
+
 def test_every_mismatch_against_the_closest_set_is_told() -> None:
     far = reference({"mrtd": ("a",), "rtmr0": ("1",), "rtmr1": ("2",)}, "far")
     near = reference({"mrtd": ("a",), "rtmr0": ("b",), "rtmr1": ("2",)}, "near")

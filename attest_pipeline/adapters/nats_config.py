@@ -35,7 +35,8 @@ from attest_pipeline.subjects import (
 SERVICE: Final = "SVC"
 """The service's own account; no tenant can have that name, because tenants' accounts are prefixed."""
 _SEED_BYTES: Final = 32
-_MAX_PAYLOAD: Final = 1024 * 1024
+_MAX_PAYLOAD: Final = 4 * 1024 * 1024
+"""Frames are the largest messages: the claims of a full batch are four times its Evidence (`wire.MAX_MESSAGE`)."""
 
 
 class Credentials(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

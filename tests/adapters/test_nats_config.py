@@ -37,7 +37,7 @@ def test_defaults_are_the_safe_ones(tmp_path: Path) -> None:
     }  # fmt: skip
     assert str(made["listen"]).startswith("127.0.0.1:")
     assert str(made["http"]).startswith("127.0.0.1:")
-    assert made["max_payload"] == 1024 * 1024
+    assert made["max_payload"] == 4 * 1024 * 1024
     assert "no_auth_user" not in made
     assert "sync_interval" not in config(spec(sync_always=False), tmp_path)["jetstream"]
 
