@@ -24,6 +24,7 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "sgx": ("P-256", "P-256"),
     "cca": ("P-384", "P-384"),
     "virtcca": ("P-521", "P-521"),
+    "nitro": ("P-384",),
 }
 """Curves of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
 

@@ -13,6 +13,7 @@ from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.arm import CcaVendor
+from attest_pipeline.simulator.aws import AwsVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.intel import IntelVendor
@@ -26,6 +27,7 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "snp": lambda: AmdVendor(now),
         "cca": lambda: CcaVendor(now),
         "virtcca": lambda: VirtccaVendor(now),
+        "nitro": lambda: AwsVendor(now),
     }
     unknown = [tee for tee in tees if tee not in makers]
     if unknown:

@@ -25,6 +25,7 @@ MAIN_ITEMS: Final = {
     "snp": "report",
     "cca": "token",
     "virtcca": "token",
+    "nitro": "document",
     "sample": "report",
 }
 """The item that FILE is, for each TEE."""

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 
 from attest_pipeline.simulator.device import MARK
@@ -32,6 +33,11 @@ class Identity(NamedTuple):
         """The certificate."""
         return self.certificate.public_bytes(encoding)
 
+    def sign_raw(self, message: bytes, digest: hashes.HashAlgorithm) -> bytes:
+        """ECDSA signature over the message as big-endian r||s."""
+        size = (self.key.curve.key_size + 7) // 8
+        return b"".join(part.to_bytes(size) for part in decode_dss_signature(self.key.sign(message, ec.ECDSA(digest))))
+
 
 class Pki:
     """Issues certificates on one curve, valid from a day before `now` for 31 days."""
@@ -43,8 +49,15 @@ class Pki:
         self._curve = curve
         self._digest = digest
 
-    def issue(self, name: str, issuer: Identity | None, *, authority: bool = False) -> Identity:
-        """A new key with a certificate of that name; without issuer it signs itself."""
+    def issue(
+        self,
+        name: str,
+        issuer: Identity | None,
+        *,
+        authority: bool = False,
+        extensions: Iterable[x509.ExtensionType] = (),
+    ) -> Identity:
+        """A new key with a certificate of that name and extensions; without issuer it signs itself."""
         key = ec.generate_private_key(self._curve)
         subject = _subject(name)
         builder = x509.CertificateBuilder(
@@ -55,6 +68,8 @@ class Pki:
             not_valid_before=self._start,
             not_valid_after=self._start + _LIFE,
         ).add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
         return Identity(key, builder.sign(key if issuer is None else issuer.key, self._digest))
 
     def crl(self, issuer: Identity, revoked: Iterable[Identity]) -> bytes:

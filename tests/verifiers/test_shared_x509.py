@@ -219,6 +219,13 @@ def test_what_is_no_certificate_is_refused(data: bytes, reason: Reason) -> None:
     assert refused.value.reason is reason
 
 
+def test_a_name_written_as_a_bit_string_is_malformed() -> None:
+    der = LEAF.certificate.public_bytes(serialization.Encoding.DER).replace(b"\x0c\x04leaf", b"\x03\x04\0eaf")
+    with pytest.raises(BadEvidence) as caught:
+        paths.load_certificate(der)
+    assert caught.value.reason is Reason.MALFORMED
+
+
 def test_a_bundle_keeps_its_order_and_ignores_what_lies_between() -> None:
     text = b"leaf\n" + LEAF.pem + b"\n# then\n" + MIDDLE.pem + ROOT.pem + b"\0"
     assert paths.load_bundle(text) == (LEAF.certificate, MIDDLE.certificate, ROOT.certificate)

@@ -19,11 +19,14 @@ _LEAVES: Final = (int, str, bytes, bool, type(None))
 _LIVE_TAGS: Final = (*range(6), 25, *range(28, 31), *range(35, 38), 100, 256, 258, 260, 261, 1004, 43000, 55799)
 
 
-def decode(data: bytes, *, tags: frozenset[int] = frozenset(), max_bytes: int = MAX_BYTES) -> object:
+def decode(
+    data: bytes, *, tags: frozenset[int] = frozenset(), max_bytes: int = MAX_BYTES, indefinite: bool = False
+) -> object:
     """The one data item that fills the buffer: int, str, bytes, bool, None, tuple, Mapping, or CBORTag of `tags`.
 
     Maps have integer or text keys. `tags` may name tags that have no meaning to the decoder, such as 18 (COSE_Sign1).
-    Raises BadEvidence(MALFORMED | TOO_LARGE).
+    `indefinite` admits items of indefinite length, which some firmware writes. Raises BadEvidence(MALFORMED |
+    TOO_LARGE).
     """
     if len(data) > max_bytes:
         raise BadEvidence(Reason.TOO_LARGE, f"CBOR of {len(data)} bytes")
@@ -32,7 +35,7 @@ def decode(data: bytes, *, tags: frozenset[int] = frozenset(), max_bytes: int = 
         buffer,
         read_size=1,  # reads no further than the item, so that its end is known
         max_depth=MAX_DEPTH,
-        allow_indefinite=False,
+        allow_indefinite=indefinite,
         allow_duplicate_keys=False,
         semantic_decoders=_DENIED,
         tag_hook=_only(tags),

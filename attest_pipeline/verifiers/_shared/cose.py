@@ -35,19 +35,22 @@ class Sign1(NamedTuple):
     signature: bytes
 
 
-def read_sign1(data: bytes) -> Sign1:
-    """Split a tagged COSE_Sign1. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+def read_sign1(data: bytes, *, bare: bool = False) -> Sign1:
+    """Split a COSE_Sign1; its tag may be absent only if `bare` says so. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     message = cbor.decode(data, tags=frozenset({TAG_SIGN1}))
-    match message:
-        case cbor2.CBORTag(
-            tag=18, value=(bytes(protected), Mapping() as unprotected, bytes(payload), bytes(signature))
-        ):
+    parts = message if bare and isinstance(message, tuple) else _untagged(message)
+    match parts:
+        case (bytes(protected), Mapping() as unprotected, bytes(payload), bytes(signature)):
             header = _read_protected(protected)
         case _:
-            raise BadEvidence(Reason.MALFORMED, "no tagged COSE_Sign1 with attached payload")
+            raise BadEvidence(Reason.MALFORMED, "no COSE_Sign1 with attached payload, or not tagged as one")
     if unprotected.keys() & (_NEVER_UNPROTECTED | header.keys()):
         raise BadEvidence(Reason.MALFORMED, "COSE header label in the wrong header")
     return Sign1(protected, header.get(_ALG), payload, signature)
+
+
+def _untagged(message: object) -> object:
+    return message.value if isinstance(message, cbor2.CBORTag) else None
 
 
 def _read_protected(protected: bytes) -> Mapping[object, object]:

@@ -17,6 +17,7 @@ _EAT_CWT: Final = 263
 _EAT_CWT_TEXT: Final = "application/eat+cwt"
 _INDICATOR_EVIDENCE: Final = 4
 _T = TypeVar("_T")
+Label = int | str
 
 
 class ClaimsSet:
@@ -32,39 +33,39 @@ class ClaimsSet:
         self._claims: Mapping[object, object] = claims
         self._what = what
 
-    def octets(self, label: int, sizes: range | frozenset[int]) -> bytes:
+    def octets(self, label: Label, sizes: range | frozenset[int]) -> bytes:
         """A byte string of an admitted size."""
         value = self._claims.get(label)
         if not isinstance(value, bytes) or len(value) not in sizes:
             raise self._malformed(label)
         return value
 
-    def text(self, label: int) -> str:
+    def text(self, label: Label) -> str:
         """A text of at most MAX_TEXT characters, without the NULs that some firmware pads it with."""
         value = self._claims.get(label)
         if not isinstance(value, str) or len(value) > MAX_TEXT:
             raise self._malformed(label)
         return value.rstrip("\0")
 
-    def integer(self, label: int, admitted: range) -> int:
+    def integer(self, label: Label, admitted: range) -> int:
         """An integer in a range."""
         value = self._claims.get(label)
         if type(value) is not int or value not in admitted:
             raise self._malformed(label)
         return value
 
-    def array(self, label: int, sizes: range) -> tuple[object, ...]:
+    def array(self, label: Label, sizes: range) -> tuple[object, ...]:
         """An array of an admitted number of elements."""
         value = self._claims.get(label)
         if not isinstance(value, tuple) or len(value) not in sizes:
             raise self._malformed(label)
         return value
 
-    def optional(self, read: Callable[[int], _T], label: int) -> _T | None:
+    def optional(self, read: Callable[[Label], _T], label: Label) -> _T | None:
         """The claim as `read` gives it, or None if it is absent."""
         return read(label) if label in self._claims else None
 
-    def _malformed(self, label: int) -> BadEvidence:
+    def _malformed(self, label: Label) -> BadEvidence:
         return BadEvidence(
             Reason.MALFORMED, f"claim {label} of the {self._what} is absent or of the wrong type or size"
         )

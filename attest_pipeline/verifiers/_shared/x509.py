@@ -28,8 +28,10 @@ _PARSED_LATE: Final = (
     "subject", "issuer", "extensions", "signature_hash_algorithm", "signature_algorithm_parameters",
 )  # fmt: skip
 _PARSE_ERRORS: Final = (
-    ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
 )  # fmt: skip
+"""TypeError: `cryptography` raises it for a name whose value is a bit string."""
 
 
 class Path(NamedTuple):

@@ -1,0 +1,47 @@
+"""Claims of a Nitro Enclave."""
+
+from typing import Final
+
+from attest_pipeline.model import Claims, FieldValue
+from attest_pipeline.verifiers.nitro.abi import PCR_BYTES, Document
+
+CHECKS: Final = ("document_format", "chain_to_pinned_root", "chain_current", "document_signature")
+"""What always holds; `challenge` may follow."""
+
+_DEBUG: Final = bytes(PCR_BYTES)
+"""PCR 0 of an enclave in debug mode: nothing is measured."""
+_ENCLAVE: Final = "-enc"
+
+
+def make_claims(document: Document, signer: str, *, bound: bool) -> Claims:
+    """Claims of a proven document; `bound` says whether its nonce was equal to a challenge.
+
+    The hardware is named by the EC2 instance: an enclave's own name changes whenever it starts.
+    """
+    instance = document.module_id.partition(_ENCLAVE)[0]
+    measurements = {f"pcr{number}": value.hex() for number, value in sorted(document.pcrs.items())}
+    return Claims(
+        tee="nitro",
+        hardware_id=instance,
+        debug=document.pcrs[0] == _DEBUG,
+        tcb_status=None,
+        measurements=measurements,
+        signer=signer,
+        challenge_verified=bound,
+        endorsements={},
+        fields={
+            **measurements,
+            "module_id": document.module_id,
+            "instance_id": instance,
+            "digest": document.digest,
+            "timestamp": document.timestamp,
+            **_given(document),
+        },
+        checks=(*CHECKS, "challenge") if bound else CHECKS,
+    )
+
+
+def _given(document: Document) -> dict[str, FieldValue]:
+    """What the enclave's own program put into the document."""
+    given = {"public_key": document.public_key, "user_data": document.user_data, "nonce": document.nonce}
+    return {name: value.hex() for name, value in given.items() if value is not None}
