@@ -15,7 +15,7 @@ from attest_pipeline.ports import Bus, Message, Record
 from attest_pipeline.subjects import CONFIG, DEAD, EVIDENCE, NONCES, PARSE, RESULTS, Lane
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 
-clock = time.time  # noqa: TID251 - a real server has a real clock
+clock = time.time
 
 Connect = Callable[..., Awaitable[Bus]]
 """Connects a worker kind, or a user of a tenant."""
