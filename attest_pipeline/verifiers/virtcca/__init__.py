@@ -6,9 +6,9 @@ from typing import Final
 
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._arm.token import check_challenge
+from attest_pipeline.verifiers._huawei.roots import trusted_roots
 from attest_pipeline.verifiers.virtcca.claims import claims_of
-from attest_pipeline.verifiers.virtcca.roots import trusted_roots
-from attest_pipeline.verifiers.virtcca.verify import check_logs, prove_device, prove_token
+from attest_pipeline.verifiers.virtcca.verify import check_logs, prove_owner, prove_token
 
 _ENDORSEMENTS: Final = (
     EndorsementRef(item="ca", kind=EndorsementKind.HUAWEI_CA, key="virtcca"),
@@ -35,7 +35,7 @@ class VirtccaVerifier:
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
     ) -> Claims:
         """Prove the Evidence at `now`. `challenge` is label 10 of the CVM token, 64 bytes. Raises BadEvidence."""
-        device = prove_device(evidence, endorsements, self._roots, now)
+        device = prove_owner(evidence, endorsements, self._roots, now)
         proof = prove_token(evidence.items.get("token", b""), device)
         verified = check_challenge(proof.realm, challenge)
         logs = check_logs(proof.realm, evidence)

@@ -5,7 +5,8 @@ from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
 from attest_pipeline.verifiers._arm.token import Platform, Realm, is_debug, platform_fields, platform_measurements
-from attest_pipeline.verifiers.virtcca.verify import EVENT_LOG, IMA_LOG, Device, Proof
+from attest_pipeline.verifiers._huawei.device import Device
+from attest_pipeline.verifiers.virtcca.verify import EVENT_LOG, IMA_LOG, Proof
 
 _PLATFORM: Final = "platform-"
 

@@ -5,7 +5,6 @@ certificate's, or the hash of it must stand in a platform token that the device 
 anybody could have made the token.
 """
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
@@ -15,18 +14,9 @@ from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements, Evidence
 from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding, read_tokens
+from attest_pipeline.verifiers._huawei.device import Device, prove_device
 from attest_pipeline.verifiers._shared.cose import check_signature
 from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
-from attest_pipeline.verifiers._shared.x509 import (
-    MAX_PATH,
-    Path,
-    check_not_revoked,
-    check_window,
-    load_certificate,
-    prove_crl,
-    public_key,
-    signed_path,
-)
 from attest_pipeline.verifiers.virtcca.abi import read_cvm_token, read_platform_token, token_key
 
 EVENT_LOG: Final = "event-log"
@@ -34,19 +24,6 @@ IMA_LOG: Final = "ima-log"
 _BOOT_REGISTERS: Final = (1, 2, 3)
 """Registers of a CCEL that firmware and boot loader extend; register i + 1 is REM i."""
 _IMA_REGISTER: Final = 4
-
-
-class Device(NamedTuple):
-    """A device certificate under a pinned root: its key (DER SubjectPublicKeyInfo), and the key's SHA-256 as `name`.
-
-    `documents` maps each Endorsement used to its SHA-256, `checks` names what was checked.
-    """
-
-    path: Path
-    spki: bytes
-    name: str
-    documents: Mapping[str, str]
-    checks: tuple[str, ...] = ("device-certificate",)
 
 
 class Proof(NamedTuple):
@@ -57,41 +34,11 @@ class Proof(NamedTuple):
     checks: tuple[str, ...]
 
 
-def prove_device(evidence: Evidence, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Device:
-    """Prove the device certificate up to a pinned root at `now`. Raises BadEvidence.
-
-    A CRL is checked if one is endorsed; Huawei publishes none.
-    """
+def prove_owner(evidence: Evidence, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Device:
+    """Prove the certificate of the device that must vouch for the token, at `now`. Raises BadEvidence."""
     if "dev_cert" not in evidence.items:
         raise BadEvidence(Reason.UNBOUND, "no device certificate: the token's key is its own word")
-    if "ca" not in endorsements.items:
-        raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificates of Huawei's authorities")
-    device = _prove_certificate(evidence.items["dev_cert"], endorsements.items["ca"], roots)
-    check_window(device.path.not_before, device.path.not_after, now, "certificate chain")
-    return _check_revocation(device, endorsements, now) if "crl" in endorsements.items else device
-
-
-@lru_cache(maxsize=8192)
-def _prove_certificate(dev_cert: bytes, authorities: tuple[bytes, ...], roots: frozenset[bytes]) -> Device:
-    if len(authorities) > MAX_PATH:
-        raise BadEvidence(Reason.TOO_LARGE, f"{len(authorities)} certificates of authorities")
-    path = signed_path(load_certificate(dev_cert), tuple(map(load_certificate, authorities)), roots)
-    spki = public_key(path.leaf).spki
-    documents = {f"ca/{number}": _digest(document) for number, document in enumerate(authorities)}
-    return Device(path, spki, _digest(spki), documents)
-
-
-def _check_revocation(device: Device, endorsements: Endorsements, now: datetime) -> Device:
-    crl = endorsements.one("crl")
-    if crl is None or len(device.path.certificates) == 1:
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, "need one CRL, and the certificate of its issuer")
-    check_not_revoked(device.path.leaf, prove_crl(crl, device.path.certificates[1]), now)
-    documents = {**device.documents, "crl": _digest(crl)}
-    return device._replace(documents=documents, checks=(*device.checks, "revocation"))
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    return prove_device(evidence.items["dev_cert"], endorsements, roots, now)
 
 
 def prove_token(token: bytes, device: Device) -> Proof:

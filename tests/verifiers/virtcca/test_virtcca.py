@@ -17,9 +17,9 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator import arm_token
 from attest_pipeline.simulator.pki import Identity, Pki
+from attest_pipeline.verifiers._huawei.roots import HUAWEI_ECC_ATTESTATION_ROOT_CA_1, HUAWEI_EQUIPMENT_CA
 from attest_pipeline.verifiers._shared.x509 import load_certificate, prove_path, public_key
 from attest_pipeline.verifiers.virtcca import VirtccaVerifier
-from attest_pipeline.verifiers.virtcca.roots import HUAWEI_ECC_ATTESTATION_ROOT_CA_1, HUAWEI_EQUIPMENT_CA
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 REAL_NOW = datetime(2025, 9, 1, tzinfo=UTC)
