@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 from attest_pipeline.adapters import metrics
@@ -21,7 +21,8 @@ Handoff = Callable[[Frame], Awaitable[None]]
 
 T = TypeVar("T")
 _VERSIONS_KEPT: Final = 8
-_STORES_AT_ONCE: Final = 16
+_WAITING_MOST: Final = 512
+"""Results that may wait for a store; with them and one more frame a store is still one batch."""
 _RESULT_HEADERS: Final = {CONTENT_TYPE: RESULT_TYPE}
 _log: Final = logging.getLogger(__name__)
 
@@ -82,57 +83,60 @@ async def serve(bus: Bus, subject: str, queue: str, handle: Handoff) -> None:
 
 
 class Outlet:
-    """The end of the pipeline: sign, store the results, answer, and only then ack the Evidence."""
+    """The end of the pipeline: sign, store the results, answer, and only then ack the Evidence.
+
+    One store is under way at a time, and what is signed meanwhile goes with the next: the slower the disk, the more
+    results share an fsync. A frame is never divided, because its items may share an ack.
+    """
 
     def __init__(self, bus: Bus, stages: Versioned[Sign]) -> None:
         """Results leave through the bus."""
         self._bus = bus
         self._stages = stages
-        self._slots = asyncio.Semaphore(_STORES_AT_ONCE)
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._signed: list[Vouched] = []
+        self._leaving: asyncio.Task[None] | None = None
 
     async def __call__(self, frame: Frame) -> None:
         """Sign a frame and let its results leave while the next frame is signed."""
         stage = await self._stages.of(frame.tenant, frame.config)
-        await self._slots.acquire()
-        try:
-            with metrics.STAGE_SECONDS.labels("sign").time():
-                vouched = stage(frame)
-        except BaseException:
-            self._slots.release()
-            raise
+        with metrics.STAGE_SECONDS.labels("sign").time():
+            vouched = stage(frame)
         metrics.STAGE_ITEMS.labels("sign").inc(len(vouched))
         for verdict, count in Counter(_verdicts(frame)).items():
             metrics.VERDICTS.labels(*verdict).inc(count)
-        leaving = asyncio.create_task(self._leave(vouched))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._left)
+        await self._answer(one for one in vouched if not one.item.ack)
+        self._signed.extend(one for one in vouched if one.item.ack)
+        if self._leaving is None or self._leaving.done():
+            self._leaving = asyncio.create_task(self._leave())
+        if len(self._signed) >= _WAITING_MOST:
+            await self.drain()
 
     async def drain(self) -> None:
         """Wait until every signed result has left."""
-        while self._leaving:
-            await asyncio.wait(self._leaving)
+        if self._leaving is not None:
+            await self._leaving
 
-    def _left(self, task: asyncio.Task[None]) -> None:
-        self._leaving.discard(task)
-        self._slots.release()
+    async def _leave(self) -> None:
+        while self._signed:
+            vouched, self._signed = self._signed, []
+            try:
+                await self._store(vouched)
+            except Unavailable as error:
+                _log.warning("results left to redelivery", extra={"items": len(vouched), "why": str(error)})
 
-    async def _leave(self, vouched: list[Vouched]) -> None:
-        durable = [one for one in vouched if one.item.ack]
-        try:
-            if durable:
-                await self._bus.store([_record(one) for one in durable])
-            for one in vouched:
-                if one.item.reply:
-                    await self._bus.publish(one.item.reply, one.token)
-            for ack in dict.fromkeys(one.item.ack for one in durable):
-                await self._bus.ack(ack)
-        except Unavailable as error:
-            _log.warning("results left to redelivery", extra={"items": len(vouched), "why": str(error)})
-            return
+    async def _store(self, vouched: Sequence[Vouched]) -> None:
+        await self._bus.store([_record(one) for one in vouched])
+        await self._answer(vouched)
+        for ack in dict.fromkeys(one.item.ack for one in vouched):
+            await self._bus.ack(ack)
         now = time.time()  # noqa: TID251 - latency is measured against the stream's clock
-        for one in durable:
+        for one in vouched:
             metrics.ATTESTATION_SECONDS.observe(max(0.0, now - one.item.context.received_at))
+
+    async def _answer(self, vouched: Iterable[Vouched]) -> None:
+        for one in vouched:
+            if one.item.reply:
+                await self._bus.publish(one.item.reply, one.token)
 
 
 def _verdicts(frame: Frame) -> Iterator[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ Source: AMD 57230 (VCEK Certificate and KDS Interface Specification), section 3.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -72,6 +73,7 @@ class Leaf(Struct, frozen=True):
     csp_id: str | None
 
 
+@lru_cache(maxsize=1024)
 def product_of(family: int, model: int) -> Product | None:
     """Product of a CPUID family and model, None if no product has it."""
     for product in PRODUCTS.values():
