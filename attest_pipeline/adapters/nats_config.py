@@ -35,7 +35,7 @@ from attest_pipeline.subjects import (
 SERVICE: Final = "SVC"
 """The service's own account; no tenant can have that name, because tenants' accounts are prefixed."""
 _SEED_BYTES: Final = 32
-_MAX_PAYLOAD: Final = 4 * 1024 * 1024
+MAX_PAYLOAD: Final = 4 * 1024 * 1024
 """Frames are the largest messages: the claims of a full batch are four times its Evidence (`wire.MAX_MESSAGE`)."""
 
 
@@ -163,7 +163,7 @@ def server_config(spec: BrokerSpec, public_keys: Mapping[tuple[str, str], str]) 
         "server_name": "attest-pipeline",
         "listen": f"{spec.host}:{spec.port}",
         "http": f"127.0.0.1:{spec.http_port}",
-        "max_payload": _MAX_PAYLOAD,
+        "max_payload": MAX_PAYLOAD,
         "ping_interval": "20s",
         "write_deadline": "10s",
         "jetstream": {"store_dir": spec.store, "max_file_store": spec.max_file_store, "strict": True, **durable},

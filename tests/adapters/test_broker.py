@@ -13,7 +13,7 @@ from bus_fixtures import QUICK, connected, free_ports, running_broker
 from attest_pipeline.adapters import broker as broker_module
 from attest_pipeline.adapters.broker import POWER_LOSS, PROCESS_KILL, Broker, durability, server_binary
 from attest_pipeline.adapters.nats_bus import NatsBus
-from attest_pipeline.adapters.nats_config import PROVISIONER, BrokerSpec, Tenant
+from attest_pipeline.adapters.nats_config import MAX_PAYLOAD, PROVISIONER, BrokerSpec, Tenant
 from attest_pipeline.adapters.provision import provision
 from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.ports import Record
@@ -125,7 +125,7 @@ async def test_what_is_too_large_is_refused(broker: Broker) -> None:
     with pytest.raises(Unavailable, match="10054"):
         await agent.store([evidence(1, 513 * 1024)])
     with pytest.raises(Unavailable, match="maximum payload"):
-        await agent.store([evidence(1, 1025 * 1024)])
+        await agent.store([evidence(1, MAX_PAYLOAD + 1024)])
     await agent.drain()
 
 
