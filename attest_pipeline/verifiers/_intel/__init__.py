@@ -1,1 +1,1 @@
-"""What Intel's two TEEs share: DCAP quotes, PCK certificates, collateral and TCB levels."""
+"""What the verifiers of Intel's TEEs share: DCAP quotes, PCK certificates, collateral and TCB levels."""

@@ -1,4 +1,4 @@
-"""What both verifiers of Intel TEEs do alike: name the collateral they need, and prove a quote under it."""
+"""What the verifiers of Intel TEEs do alike: name the collateral they need, and prove a quote under it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence, FieldValue
-from attest_pipeline.verifiers._intel.abi import Quote, parse_certification, parse_quote
+from attest_pipeline.verifiers._intel.abi import BodyType, Quote, parse_certification, parse_quote
 from attest_pipeline.verifiers._intel.pck import load_pck
 from attest_pipeline.verifiers._intel.quote import Proof, prove_quote
 from attest_pipeline.verifiers._intel.roots import trusted_roots
@@ -17,7 +17,7 @@ COLLATERAL: Final = "collateral"
 
 
 class DcapVerifier:
-    """Base of the TDX and SGX verifiers.
+    """Base of the verifiers of DCAP quotes.
 
     `trust_anchors` may name further root keys under `intel` (development only). Collateral whose TCB evaluation data
     number is below `minimum_evaluation` is refused.
@@ -33,7 +33,7 @@ class DcapVerifier:
         """The collateral of the platform that the (unproven) PCK certificate names. Raises BadEvidence."""
         quote = self._quote(evidence)
         chain = parse_certification(quote.certification, quote.version).pck_chain
-        key = f"{self.tee}/{_platform_kind(chain)}"
+        key = f"{'sgx' if quote.body_type is BodyType.SGX else 'tdx'}/{_platform_kind(chain)}"
         return (EndorsementRef(item=COLLATERAL, kind=EndorsementKind.INTEL_DCAP, key=key),)
 
     def _quote(self, evidence: Evidence) -> Quote:

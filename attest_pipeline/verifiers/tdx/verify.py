@@ -4,11 +4,9 @@ from datetime import datetime
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
-from attest_pipeline.verifiers._intel.documents import TcbInfo
-from attest_pipeline.verifiers._intel.tcb import module_identity
+from attest_pipeline.verifiers._intel.td import TdReport, check_module, td_report
 from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge, judge_platform
 from attest_pipeline.verifiers._shared.eventlog import replay_tcg2
-from attest_pipeline.verifiers.tdx.abi import TdReport, td_report
 from attest_pipeline.verifiers.tdx.claims import make_claims
 
 
@@ -32,18 +30,6 @@ class TdxVerifier(DcapVerifier):
         log = evidence.items.get("event_log")
         explained = () if log is None else check_event_log(report, log)
         return make_claims(report, proof, verdict, explained, bound=bound)
-
-
-def check_module(report: TdReport, tcb_info: TcbInfo) -> None:
-    """Require the TDX module that Intel signed for this version, without attributes, as Intel's QVL does.
-
-    Raises BadEvidence(IDENTITY_MISMATCH | TCB_NOT_FOUND | BAD_ENDORSEMENT).
-    """
-    identity = module_identity(tcb_info, report.tee_tcb_svn[1])
-    if report.mrsignerseam != identity.mrsigner:
-        raise BadEvidence(Reason.IDENTITY_MISMATCH, "MRSIGNERSEAM is not that of the TDX module identity")
-    if any(report.seamattributes) or report.seamattributes != identity.attributes:
-        raise BadEvidence(Reason.IDENTITY_MISMATCH, "SEAMATTRIBUTES are not those of the TDX module identity")
 
 
 def check_event_log(report: TdReport, log: bytes) -> tuple[int, ...]:
