@@ -99,7 +99,8 @@ def _endorsements(directory: Path) -> dict[str, tuple[bytes, ...]]:
     found: dict[str, tuple[bytes, ...]] = {}
     for path in _files(directory, ""):
         name = _NUMBER.sub("", path.relative_to(directory).as_posix())
-        if name.split("/")[0] not in set(EndorsementKind):
+        kind, _, key = name.partition("/")
+        if kind not in set(EndorsementKind) or not key:
             raise Misconfigured(f"{path}: endorsements lie below {', '.join(EndorsementKind)}")
         found[name] = (*found.get(name, ()), _content(path))
     return found
