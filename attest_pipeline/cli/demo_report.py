@@ -163,10 +163,12 @@ def _verdicts(report: Report) -> Table:
 
 
 def _real_table(report: Report) -> Table:
-    table = Table("TEE", "evidence", "judged at", "proof", "TCB", "verdict", "reason", title="Real Evidence, replayed")
+    table = Table(title="Real Evidence, replayed")
+    for name in ("TEE", "evidence", "judged", "proof", "TCB", "verdict and reason"):
+        table.add_column(name, overflow="fold")
     for row in report.real:
-        verdict = f"[{STYLES[row.status]}]{row.status}[/]"
-        table.add_row(row.tee, row.name, row.judged_at[:10], row.outcome, row.tcb_status or "", verdict, row.reason)
+        verdict = f"[{STYLES[row.status]}]{row.status}[/] {row.reason}"
+        table.add_row(row.tee, row.name, row.judged_at[:10], row.outcome, row.tcb_status or "", verdict)
     return table
 
 
