@@ -69,6 +69,9 @@ class EndorsementKind(StrEnum):
     AMD_CRL = "amd-crl"
     ARM_CPAK = "arm-cpak"
     HUAWEI_CA = "huawei-ca"
+    TPM_AK = "tpm-ak"
+    TPM_AK_CERT = "tpm-ak-cert"
+    TPM_CA = "tpm-ca"
 
 
 class EndorsementRef(Struct, frozen=True):

@@ -90,13 +90,13 @@ def report_product(report: Report, leaf: bytes | None) -> kds.Product:
     return kds.issuer_product(load_certificate(leaf))[0]
 
 
-def endorse(leaf: bytes | None, endorsements: Endorsements, anchors: frozenset[bytes]) -> Endorsed:
-    """The leaf proven under the `ask` and `ark` of the Endorsements. Raises BadEvidence."""
+def chain_of(leaf: bytes | None, endorsements: Endorsements) -> tuple[bytes, bytes, bytes | None]:
+    """Leaf, intermediate and (if given) root certificate. Raises BadEvidence(MISSING_ENDORSEMENT | BAD_ENDORSEMENT)."""
     ask = document(endorsements, "ask")
     if leaf is None or ask is None:
         what = "VCEK or VLEK certificate" if leaf is None else "ASK or ASVK certificate"
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, f"no {what} for this report")
-    return prove_leaf(leaf, ask, document(endorsements, "ark"), anchors)
+    return leaf, ask, document(endorsements, "ark")
 
 
 def document(endorsements: Endorsements, item: str) -> bytes | None:

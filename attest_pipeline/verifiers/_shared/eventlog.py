@@ -1,7 +1,7 @@
 """Replay of measurement logs: what the measurement registers hold if the log is true.
 
 A log proves nothing by itself. The caller compares the replayed registers with those that the TEE has signed; event
-descriptions are not covered by the digests and are never read here.
+descriptions are not covered by the digests and are not read here, but for the locality in which a TPM was started.
 
 Sources: TCG PC Client Platform Firmware Profile 1.06 section 10 (crypto-agile log), UEFI 2.10 section 38 (CCEL),
 Linux security/integrity/ima/ima_fs.c and ima_template_lib.c (`ascii_runtime_measurements`).
@@ -18,9 +18,10 @@ from attest_pipeline.errors import BadEvidence, Reason
 
 MAX_LOG: Final = 1024 * 1024
 MAX_EVENTS: Final = 4096
-_ALGORITHM_IDS: Final = {"sha256": 0x000B, "sha384": 0x000C, "sha512": 0x000D}
+_ALGORITHM_IDS: Final = {"sha1": 0x0004, "sha256": 0x000B, "sha384": 0x000C, "sha512": 0x000D}
 _EV_NO_ACTION: Final = 3
 _SPEC_ID: Final = b"Spec ID Event03\0"
+_STARTUP_LOCALITY: Final = b"StartupLocality\0"
 _TEMPLATE_HASHES: Final = {20: "sha1", 32: "sha256"}
 
 
@@ -28,6 +29,7 @@ class _Event(NamedTuple):
     register: int
     kind: int
     digests: dict[int, bytes]
+    data: bytes
 
 
 class _Reader:
@@ -67,8 +69,9 @@ _U32_PAIR: Final = struct.Struct("<II")
 def replay_tcg2(log: bytes, algorithm: str) -> Mapping[int, bytes]:
     """Final value of each register that a TCG2 crypto-agile log (CCEL) extends, by the log's own register number.
 
-    `algorithm` is "sha256", "sha384" or "sha512" and must be a bank of the log. Registers start as zeros. The log may
-    stand in a larger buffer filled with zeros or 0xFF. Raises BadEvidence(MALFORMED | TOO_LARGE).
+    `algorithm` is "sha1", "sha256", "sha384" or "sha512" and must be a bank of the log. Registers start as zeros, but
+    register 0 ends with the locality that a StartupLocality event names. The log may stand in a larger buffer filled
+    with zeros or 0xFF. Raises BadEvidence(MALFORMED | TOO_LARGE).
     """
     if len(log) > MAX_LOG:
         raise BadEvidence(Reason.TOO_LARGE, f"event log of {len(log)} bytes")
@@ -78,12 +81,26 @@ def replay_tcg2(log: bytes, algorithm: str) -> Mapping[int, bytes]:
     if sizes.get(wanted) != hashlib.new(algorithm).digest_size:
         raise _malformed(f"event log has no {algorithm} bank")
     registers: dict[int, bytes] = {}
+    locality = 0
     for event in _events(reader, sizes):
-        if event.kind != _EV_NO_ACTION:
-            if wanted not in event.digests:
-                raise _malformed(f"event without {algorithm} digest")
-            _extend(registers, event.register, event.digests[wanted], algorithm)
+        if event.kind == _EV_NO_ACTION:
+            locality = _startup_locality(event, locality)
+            continue
+        if wanted not in event.digests:
+            raise _malformed(f"event without {algorithm} digest")
+        if event.register == 0:
+            registers.setdefault(0, locality.to_bytes(sizes[wanted]))
+        _extend(registers, event.register, event.digests[wanted], algorithm)
     return MappingProxyType(registers)
+
+
+def _startup_locality(event: _Event, before: int) -> int:
+    """Locality of TPM2_Startup, with which PCR 0 starts (PC Client PFP 10.4.5.3); any other event leaves it alone."""
+    if event.data[: len(_STARTUP_LOCALITY)] != _STARTUP_LOCALITY:
+        return before
+    if len(event.data) != len(_STARTUP_LOCALITY) + 1:
+        raise _malformed("StartupLocality event of a wrong size")
+    return event.data[-1]
 
 
 def _extend(registers: dict[int, bytes], register: int, digest: bytes, algorithm: str) -> None:
@@ -116,8 +133,7 @@ def _events(reader: _Reader, sizes: Mapping[int, int]) -> Iterator[_Event]:
         register, kind = reader.fields(_U32_PAIR)
         digests = _read_digests(reader, sizes)
         (size,) = reader.fields(_U32)
-        reader.take(size)
-        yield _Event(register, kind, digests)
+        yield _Event(register, kind, digests, reader.take(size))
 
 
 def _read_digests(reader: _Reader, sizes: Mapping[int, int]) -> dict[int, bytes]:
@@ -138,7 +154,7 @@ class _ImaEntry(NamedTuple):
 
 
 def replay_ima_ascii(log: bytes, algorithm: str, registers: frozenset[int]) -> Mapping[int, bytes]:
-    """Final value of each register that an ASCII IMA log of template `ima-ng` extends, by its register number.
+    """Final value of each register that an ASCII IMA log of template `ima-ng` or `ima-sig` extends, by its number.
 
     A register is extended with the hash of the template data, or with 0xFF for a violation (an entry whose template
     digest is zero), whatever bank (SHA-1 or SHA-256) the template digests in the text are of. `registers` are those
@@ -161,13 +177,13 @@ def replay_ima_ascii(log: bytes, algorithm: str, registers: frozenset[int]) -> M
 
 def _ima_entry(line: str, algorithm: str) -> _ImaEntry:
     try:
-        register, template_digest, template, file_digest, path = line.lstrip(" ").split(" ", 4)
+        register, template_digest, template, file_digest, rest = line.lstrip(" ").split(" ", 4)
         number, noted = int(register), bytes.fromhex(template_digest)
-        data = _ima_ng(file_digest, path)
+        path, data = _ima_template(template, file_digest, rest)
     except ValueError:
-        raise _malformed("IMA log line is no ima-ng entry") from None
-    if template != "ima-ng" or len(noted) not in _TEMPLATE_HASHES:
-        raise _malformed("IMA log line of an unknown template")
+        raise _malformed("IMA log line is no ima-ng or ima-sig entry") from None
+    if len(noted) not in _TEMPLATE_HASHES:
+        raise _malformed("IMA log line with a template digest of an unknown size")
     if not any(noted):
         return _ImaEntry(number, path, b"\xff" * hashlib.new(algorithm).digest_size)
     if hashlib.new(_TEMPLATE_HASHES[len(noted)], data).digest() != noted:
@@ -175,11 +191,20 @@ def _ima_entry(line: str, algorithm: str) -> _ImaEntry:
     return _ImaEntry(number, path, hashlib.new(algorithm, data).digest())
 
 
-def _ima_ng(file_digest: str, path: str) -> bytes:
-    """Template data of `ima-ng`: length-prefixed digest with its algorithm, length-prefixed path."""
+def _ima_template(template: str, file_digest: str, rest: str) -> tuple[str, bytes]:
+    """Path and template data of an entry: length-prefixed digest with its algorithm, path and, in ima-sig, signature.
+
+    A file without signature leaves that field empty, and the line ends in a space. Raises ValueError.
+    """
+    path, signature = rest, []
+    if template == "ima-sig":
+        path, _, text = rest.rpartition(" ")
+        signature = [bytes.fromhex(text)]
+    elif template != "ima-ng":
+        raise ValueError(template)
     algorithm, _, digest = file_digest.partition(":")
-    fields = (f"{algorithm}:\0".encode() + bytes.fromhex(digest), path.encode("utf-8", "surrogateescape") + b"\0")
-    return b"".join(_U32.pack(len(field)) + field for field in fields)
+    fields = [f"{algorithm}:\0".encode() + bytes.fromhex(digest), path.encode("utf-8", "surrogateescape") + b"\0"]
+    return path, b"".join(_U32.pack(len(field)) + field for field in fields + signature)
 
 
 def _malformed(detail: str) -> BadEvidence:

@@ -47,7 +47,7 @@ class SnpVerifier:
         report = _report(evidence)
         known = proof.document(endorsements, "leaf")
         leaf = evidence.items.get("leaf") if known is None else known
-        endorsed = proof.endorse(leaf, endorsements, self._anchors)
+        endorsed = proof.prove_leaf(*proof.chain_of(leaf, endorsements), self._anchors)
         documents = proof.check_current(endorsed, endorsements, now)
         if challenge is not None and report.report_data != challenge:
             raise BadEvidence(Reason.CHALLENGE_MISMATCH, "report_data is not the challenge")

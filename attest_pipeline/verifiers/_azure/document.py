@@ -1,0 +1,133 @@
+"""The JSON that an Azure confidential VM sends, in its three versions, to bytes.
+
+Source: confidential-containers/trustee, deps/verifier/src/az_snp_vtpm and az_tdx_vtpm. Version 0 has no version number
+and lists bytes as numbers; versions 1 and 2 have hexadecimal for the TPM and base64url for all else.
+"""
+
+import base64
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Final, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+
+from attest_pipeline import strict_json
+from attest_pipeline.errors import BadEvidence, Reason
+
+MAX_DOCUMENT: Final = 128 * 1024
+_WHAT: Final = "Azure evidence"
+_Octets = list[Annotated[int, Meta(ge=0, le=255)]]
+
+
+class Document(NamedTuple):
+    """What a VM sends: its HCL report, the vTPM's quote over `pcrs`, and `hardware`, the VCEK or the TD quote."""
+
+    hcl_report: bytes
+    message: bytes
+    signature: bytes
+    pcrs: Mapping[int, bytes]
+    hardware: bytes
+
+
+class _OldQuote(Struct, forbid_unknown_fields=True):
+    message: _Octets
+    signature: _Octets
+    pcrs: list[_Octets]
+
+
+class _OldSnp(Struct, forbid_unknown_fields=True):
+    quote: _OldQuote
+    report: _Octets
+    vcek: str
+
+
+class _OldTdx(Struct, forbid_unknown_fields=True):
+    tpm_quote: _OldQuote
+    hcl_report: _Octets
+    td_quote: _Octets
+
+
+class _Quote(Struct, forbid_unknown_fields=True):
+    message: str
+    signature: str
+    pcrs: list[str]
+
+
+class _Snp(Struct, forbid_unknown_fields=True):
+    version: Literal[1, 2]
+    tpm_quote: _Quote
+    hcl_report: str
+    vcek: str
+
+
+class _Tdx(Struct, forbid_unknown_fields=True):
+    version: Literal[1, 2]
+    tpm_quote: _Quote
+    hcl_report: str
+    td_quote: str
+
+
+@lru_cache(maxsize=64)
+def read_snp(data: bytes) -> Document:
+    """Document of a VM on SEV-SNP; `hardware` is its VCEK certificate. Raises BadEvidence(EMPTY | … | MALFORMED)."""
+    document = _load(data)
+    if "version" in document:
+        new = strict_json.convert(document, _Snp, _WHAT)
+        return _document(new.hcl_report, new.tpm_quote, new.vcek)
+    old = strict_json.convert(document, _OldSnp, _WHAT)
+    if not old.vcek.isascii():
+        raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
+    return _old_document(old.report, old.quote, old.vcek.encode())
+
+
+@lru_cache(maxsize=64)
+def read_tdx(data: bytes) -> Document:
+    """Document of a VM on TDX; `hardware` is its TD quote. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED)."""
+    document = _load(data)
+    if "version" in document:
+        new = strict_json.convert(document, _Tdx, _WHAT)
+        return _document(new.hcl_report, new.tpm_quote, new.td_quote)
+    old = strict_json.convert(document, _OldTdx, _WHAT)
+    return _old_document(old.hcl_report, old.tpm_quote, bytes(old.td_quote))
+
+
+def decode_base64url(text: str) -> bytes:
+    """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED)."""
+    bare = text.rstrip("=")
+    try:
+        found = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        found = b""
+    padded = base64.urlsafe_b64encode(found).decode()
+    if text not in (padded, padded.rstrip("=")):
+        raise BadEvidence(Reason.MALFORMED, "base64url that no encoder writes")
+    return found
+
+
+def _load(data: bytes) -> Mapping[str, object]:
+    if not data:
+        raise BadEvidence(Reason.EMPTY, "no Azure evidence")
+    if len(data) > MAX_DOCUMENT:
+        raise BadEvidence(Reason.TOO_LARGE, f"Azure evidence of {len(data)} bytes")
+    return strict_json.decode(data, dict[str, object], _WHAT)
+
+
+def _document(hcl_report: str, quote: _Quote, hardware: str) -> Document:
+    pcrs = dict(enumerate(map(_decode_hex, quote.pcrs)))
+    message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
+    return Document(decode_base64url(hcl_report), message, signature, pcrs, decode_base64url(hardware))
+
+
+def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:
+    pcrs = dict(enumerate(map(bytes, quote.pcrs)))
+    return Document(bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
+
+
+def _decode_hex(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b""
+    if 2 * len(found) != len(text):
+        raise BadEvidence(Reason.MALFORMED, "TPM value is no hexadecimal")
+    return found

@@ -1,0 +1,1 @@
+"""What the verifiers of TPMs share: the quote, its signature, the PCRs, and the logs that explain them."""

@@ -1,0 +1,121 @@
+"""The proof of a TPM quote: its signature under the AK, its challenge, and the PCR values that it stands for."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from attest_pipeline import strict_json
+from attest_pipeline.crypto import EcKey, RsaKey
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import FieldValue
+from attest_pipeline.verifiers._tpm import abi
+from attest_pipeline.verifiers._tpm.abi import Quote, Signature
+
+CHECKS: Final = ("quote_format", "quote_signature", "pcr_selection", "pcr_digest")
+"""What holds of every proven quote; `challenge` may follow."""
+CHALLENGE_BYTES: Final = 32
+"""What every TPM takes as qualifying data: a TPM2B_DATA holds the largest digest that the TPM knows, and two bytes."""
+SIGNATURE_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
+MAX_PCRS: Final = 8192
+"""Bytes of the JSON of PCR values: 32 registers of SHA-512."""
+_FIRMWARE_PCRS: Final = (0, 4)
+"""Firmware, and what it started: a machine that measures nothing leaves these at zero."""
+
+
+class Proof(NamedTuple):
+    """A quote that holds, and the values of the PCRs that it selects."""
+
+    quote: Quote
+    signature: Signature
+    pcrs: Mapping[int, bytes]
+
+
+def read_pcrs(data: bytes) -> dict[int, bytes]:
+    """PCR values out of JSON `{"0": "hex", …}`. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED)."""
+    if not data:
+        raise BadEvidence(Reason.EMPTY, "no PCR values")
+    if len(data) > MAX_PCRS:
+        raise BadEvidence(Reason.TOO_LARGE, f"PCR values of {len(data)} bytes")
+    given = strict_json.decode(data, dict[str, str], "PCR values")
+    try:
+        found = {int(name): bytes.fromhex(value) for name, value in given.items()}
+    except ValueError:
+        raise BadEvidence(Reason.MALFORMED, "PCR values are not number to hexadecimal") from None
+    if [*map(str, found)] != [*given] or any(len(value) != 2 * len(found[int(name)]) for name, value in given.items()):
+        raise BadEvidence(Reason.MALFORMED, "PCR values are not in their plain form")
+    return found
+
+
+def prove_quote(
+    attest: bytes, signature: Signature, pcrs: Mapping[int, bytes], ak: EcKey | RsaKey, challenge: bytes | None
+) -> Proof:
+    """Prove a TPMS_ATTEST under the AK, over exactly these PCR values and, unless it is None, the challenge.
+
+    That the key is an AK, which signs nothing but what a TPM made, is for its endorsement to say.
+    Raises BadEvidence(CHALLENGE_MISMATCH | UNBOUND | BAD_SIGNATURE | MALFORMED | …).
+    """
+    quote = abi.parse_quote(attest)
+    if challenge is not None and quote.extra_data != challenge:
+        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "extraData is not the challenge")
+    if signature.hash_name not in SIGNATURE_HASHES:
+        raise BadEvidence(Reason.BAD_SIGNATURE, f"quote is signed over {signature.hash_name}")
+    _check_pcrs(quote, pcrs, signature.hash_name)
+    if not _verify(attest, signature, ak):
+        raise BadEvidence(Reason.BAD_SIGNATURE, "quote is not signed by the AK")
+    return Proof(quote, signature, pcrs)
+
+
+def _check_pcrs(quote: Quote, pcrs: Mapping[int, bytes], digest_name: str) -> None:
+    """The values are those of the selected registers, no more and no fewer, in the bank's size.
+
+    Their digest is by the hash of the signing scheme, not by that of the bank (Part 3, TPM2_Quote).
+    """
+    if tuple(sorted(pcrs)) != quote.selection or not pcrs:
+        raise BadEvidence(Reason.UNBOUND, "PCR values are not those of the PCR selection in the quote")
+    size = hashlib.new(quote.bank).digest_size
+    if any(len(value) != size for value in pcrs.values()):
+        raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {quote.bank} bank")
+    values = b"".join(pcrs[number] for number in quote.selection)
+    if hashlib.new(digest_name, values).digest() != quote.pcr_digest:
+        raise BadEvidence(Reason.UNBOUND, "PCR values do not give the PCR digest of the quote")
+
+
+def _verify(message: bytes, signature: Signature, key: EcKey | RsaKey) -> bool:
+    first, hash_name = signature.parts[0], signature.hash_name
+    if isinstance(key, EcKey):
+        if signature.scheme != abi.ECDSA or any(len(part) > key.size for part in signature.parts):
+            return False
+        return key.verify_raw(b"".join(part.rjust(key.size, b"\0") for part in signature.parts), message, hash_name)
+    if signature.scheme == abi.RSASSA:
+        return key.verify_pkcs1(first, message, hash_name)
+    return signature.scheme == abi.RSAPSS and _verify_pss(key, first, message, hash_name)
+
+
+def _verify_pss(key: RsaKey, signature: bytes, message: bytes, hash_name: str) -> bool:
+    """TPMs salt with as many bytes as fit; those in FIPS mode with as many as the hash has (Part 1, B.7)."""
+    size = hashlib.new(hash_name).digest_size
+    longest = len(signature) - size - 2
+    return longest >= 0 and any(key.verify_pss(signature, message, hash_name, salt) for salt in (size, longest))
+
+
+def pcr_claims(proof: Proof) -> dict[str, str]:
+    """The measurements: `pcr<number>` → hexadecimal value."""
+    return {f"pcr{number}": proof.pcrs[number].hex() for number in proof.quote.selection}
+
+
+def quote_fields(proof: Proof) -> dict[str, FieldValue]:
+    """What the quote says besides the PCRs. `boot_measured`: firmware and boot loader left their mark in the PCRs."""
+    quote = proof.quote
+    return {
+        "extra_data": quote.extra_data.hex(),
+        "pcr_bank": quote.bank,
+        "pcr_selection": ",".join(map(str, quote.selection)),
+        "boot_measured": all(any(proof.pcrs.get(number, b"")) for number in _FIRMWARE_PCRS),
+        "qualified_signer": quote.qualified_signer.hex(),
+        "clock": quote.clock,
+        "clock_safe": quote.clock_safe,
+        "reset_count": quote.reset_count,
+        "restart_count": quote.restart_count,
+        "tpm_firmware_version": f"{quote.firmware_version:016x}",
+        "quote_scheme": f"{proof.signature.scheme}-{proof.signature.hash_name}",
+    }

@@ -1,0 +1,32 @@
+"""Claims of an Azure confidential VM on SEV-SNP."""
+
+from collections.abc import Mapping
+
+from attest_pipeline.model import Claims
+from attest_pipeline.verifiers._amd import proof as amd
+from attest_pipeline.verifiers._amd.fields import is_debug
+from attest_pipeline.verifiers._azure.vtpm import CHECKS
+from attest_pipeline.verifiers._tpm.quote import Proof, pcr_claims, quote_fields
+from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
+
+
+def make_claims(paravisor: Paravisor, vtpm: Proof, documents: Mapping[str, str], *, bound: bool) -> Claims:
+    """Claims of a proven VM under the documents (name → SHA-256); `bound` says whether a challenge was equal.
+
+    The launch measurement is that of the paravisor; the PCRs tell what it started.
+    """
+    report, leaf = paravisor.report, paravisor.endorsed.leaf
+    pcrs = pcr_claims(vtpm)
+    checks = (*amd.CHECKS, *amd.conditional_checks(report, documents), "report_of_paravisor", *CHECKS)
+    return Claims(
+        tee="az-snp-vtpm",
+        hardware_id=None if leaf.vlek else report.chip_id.hex(),
+        debug=is_debug(report),
+        tcb_status=None,
+        measurements={"measurement": report.measurement.hex(), **pcrs},
+        signer=paravisor.endorsed.signer,
+        challenge_verified=bound,
+        endorsements=dict(documents),
+        fields={**paravisor.fields, **pcrs, **quote_fields(vtpm), "revocation_checked": "crl" in documents},
+        checks=(*checks, "challenge") if bound else checks,
+    )
