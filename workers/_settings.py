@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from attest_pipeline.errors import Misconfigured
 
@@ -30,10 +30,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     policies: Path | None = None
     webhooks: Path | None = None
     tenants: str = ""
-    epoch_seconds: int = 300
-    health_port: int = 0
-    frame: int = 64
-    attempts: int = 5
+    epoch_seconds: Annotated[int, Meta(ge=1)] = 300
+    health_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    frame: Annotated[int, Meta(ge=1, le=256)] = 64
+    attempts: Annotated[int, Meta(ge=4)] = 5
     log_level: str = "INFO"
 
     def path(self, name: str) -> Path:

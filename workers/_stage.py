@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.config_store import ConfigStore, Loaded
-from attest_pipeline.errors import Reason, Unavailable
+from attest_pipeline.errors import Misconfigured, Reason, Unavailable
 from attest_pipeline.model import Appraised, Malfunction, Rejection
 from attest_pipeline.pipeline import UNKNOWN_TEE, Sign, Transform, Vouched
 from attest_pipeline.ports import Bus, Message, Record
@@ -36,14 +36,29 @@ class Versioned(Generic[T]):
         self._build = build
         self._built: dict[str, T] = {}
 
+    async def current(self, tenant: str) -> tuple[str, T]:
+        """The tenant's current version and its stage. Raises Unavailable if it has none that can be used here."""
+        loaded = self._configs.current(tenant)
+        if loaded is None:
+            raise Unavailable(f"tenant {tenant} has no configuration")
+        version = loaded.config.version
+        return version, await self.of(tenant, version)
+
     async def of(self, tenant: str, version: str) -> T:
-        """Stage of that version. Raises Unavailable if the version is not in the store."""
+        """Stage of that version. Raises Unavailable if it is not in the store, or cannot be used here."""
         if version not in self._built:
-            stage = self._build(await self._configs.version(tenant, version))
+            stage = self._made(await self._configs.version(tenant, version))
             if len(self._built) >= _VERSIONS_KEPT:
                 del self._built[next(iter(self._built))]
             self._built[version] = stage
         return self._built[version]
+
+    def _made(self, loaded: Loaded) -> T:
+        """One tenant's version that this host cannot run, for want of a plugin, stops no other tenant."""
+        try:
+            return self._build(loaded)
+        except Misconfigured as error:
+            raise Unavailable(f"configuration {loaded.config.version[:12]}: {error}") from None
 
 
 def forward(bus: Bus, subject: str) -> Handoff:

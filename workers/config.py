@@ -8,6 +8,7 @@ from typing import Final
 from attest_pipeline.adapters import config_dir, config_store, metrics
 from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.errors import Misconfigured
+from attest_pipeline.pipeline import Parse, Snapshot
 from attest_pipeline.ports import Bus
 from workers._process import Process
 
@@ -36,6 +37,7 @@ async def publish(bus: Bus, directory: Path, policies: Path, engine: RegoEngine)
     """Publish one tenant's directory. What is not valid is logged, and the version before stays current."""
     try:
         config, documents = config_dir.read(directory, policies, engine.vet)
+        Parse(config, Snapshot(config.endorsements, documents), nonce_key=b"")  # a version that none could run is none
     except Misconfigured as error:
         metrics.CONFIG_PUBLISHED.labels("refused").inc()
         _log.error("configuration refused", extra={"tenant": directory.name, "why": str(error)})

@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import logging
+import random
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -35,6 +37,11 @@ from workers._stage import Handoff, Versioned, forward
 
 QUEUE: Final = "parse"
 _RETRY_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 0.1
+_SUSPECT: Final = 2
+"""Deliveries before the last: what comes that often may be what kills its judge. It is sent back for a random while, to
+come apart from its neighbours, then judged alone, and the last time not touched."""
+_SCATTER_SECONDS: Final = (0.1, 4.0)
 _TICKS_KEPT: Final = 64
 _TURN: Final = 8
 """Evidences proven in a row before the interactive lane has its turn: about two milliseconds."""
@@ -55,7 +62,6 @@ class Intake:
     ) -> None:
         """Read the keys that challenges are made with; the settings say when Evidence is a dead letter."""
         self._bus = process.bus
-        self._configs = process.configs
         self._clock = process.clock
         self._attempts = process.settings.attempts
         self._stages = stages
@@ -77,19 +83,21 @@ class Intake:
 
     # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _durable(self, messages: Sequence[Message]) -> None:
-        singles: dict[str, list[Submission]] = defaultdict(list)
+        """Judge together what came together; what is suspected of killing its judge is judged alone, after the rest."""
+        frames: dict[tuple[str, str], list[Submission]] = defaultdict(list)
         for message in messages:
             origin = _origin(message)
             if origin is None:
                 await self._bury(subjects.dead("unknown", "unknown"), message.data)
                 await self._bus.ack(message.reply)
-                continue
-            last = message.attempt >= self._attempts
-            if origin.lane is Lane.BATCH:
-                await self._frame(origin.tenant, _entries(message, last_attempt=last))
+            elif message.attempt == self._attempts - _SUSPECT:
+                await self._bus.retry_later(message.reply, random.uniform(*_SCATTER_SECONDS))  # noqa: S311 - no secret
             else:
-                singles[origin.tenant].append(_submission(message, origin, last_attempt=last))
-        for tenant, submissions in singles.items():
+                last = message.attempt >= self._attempts
+                alone = origin.lane is Lane.BATCH or message.attempt > self._attempts - _SUSPECT
+                frame = frames[message.reply if alone else "", origin.tenant]
+                frame.extend(_submissions(message, origin, last_attempt=last))
+        for (_, tenant), submissions in sorted(frames.items(), key=itemgetter(0)):
             await self._frame(tenant, submissions)
 
     async def _interactive(self, message: Message) -> None:
@@ -119,20 +127,19 @@ class Intake:
 
     # ── frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _frame(self, tenant: str, submissions: Sequence[Submission]) -> None:
-        loaded = self._configs.current(tenant)
-        if loaded is None:
-            _log.warning("no configuration", extra={"tenant": tenant})
-            await self._postpone(submissions)
+        try:
+            version, stage = await self._stages.current(tenant)
+        except Unavailable as error:
+            _log.warning("no usable configuration", extra={"tenant": tenant, "why": str(error)})
+            await self._hold(tenant, submissions)
             return
-        config = loaded.config
-        stage = await self._stages.of(tenant, config.version)
         if not self._ticks[tenant]:
             await self._last_ticks(tenant)
         with metrics.STAGE_SECONDS.labels("parse").time():
             items = await self._items(tenant, stage, submissions)
         metrics.STAGE_ITEMS.labels("parse").inc(len(items))
         if items:
-            await self._handoff(Frame(tenant, config.version, tuple(items)))
+            await self._handoff(Frame(tenant, version, tuple(items)))
 
     async def _items(self, tenant: str, stage: Parse, submissions: Sequence[Submission]) -> list[Item]:
         """Prove one by one, letting the interactive lane in between; what shares an ack waits together."""
@@ -178,6 +185,15 @@ class Intake:
             return item
         return rejected(item, Reason.CHALLENGE_REUSED, "the nonce has served another attestation")
 
+    async def _hold(self, tenant: str, submissions: Sequence[Submission]) -> None:
+        """Without a configuration nobody can sign: wait for one, and in the end keep a copy."""
+        given_up = [submission for submission in submissions if submission.ack and submission.last_attempt]
+        for submission in given_up:
+            await self._bury(subjects.dead(tenant, submission.agent), submission.data)
+        for ack in dict.fromkeys(submission.ack for submission in given_up):
+            await self._bus.ack(ack)
+        await self._postpone([submission for submission in submissions if not submission.last_attempt])
+
     async def _postpone(self, submissions: Sequence[Submission]) -> None:
         for ack in dict.fromkeys(submission.ack for submission in submissions if submission.ack):
             await self._bus.retry_later(ack, _RETRY_SECONDS)
@@ -210,6 +226,10 @@ async def run(process: Process, handoff: Handoff | None = None) -> None:
         nonce_key=nonce_key,
         bell_keys=msgspec.json.decode(process.settings.path("bell_keys").read_bytes(), type=Jwks).keys,
     )
+    while not process.configs.versions():  # without any, each delivery would be wasted
+        await process.sleep(_LOOK_SECONDS)
+        if process.stopping.is_set():
+            return
     await intake.run(process.settings.frame)
 
 
@@ -233,7 +253,13 @@ def _decoded(message: Message) -> EvidenceCollection | BadEvidence:
         return error
 
 
-def _submission(message: Message, origin: Origin, *, last_attempt: bool) -> Submission:
+def _submissions(message: Message, origin: Origin, *, last_attempt: bool) -> list[Submission]:
+    if origin.lane is Lane.BATCH:
+        return _entries(message, origin, last_attempt=last_attempt)
+    return [_single(message, origin, last_attempt=last_attempt)]
+
+
+def _single(message: Message, origin: Origin, *, last_attempt: bool) -> Submission:
     evidence = _decoded(message)
     reply = ""
     wanted = message.headers.get(REPLY_HEADER)
@@ -247,9 +273,8 @@ def _submission(message: Message, origin: Origin, *, last_attempt: bool) -> Subm
     )
 
 
-def _entries(message: Message, *, last_attempt: bool) -> list[Submission]:
+def _entries(message: Message, origin: Origin, *, last_attempt: bool) -> list[Submission]:
     """One submission for each entry; entries share the ack, so the message is done when all its results are stored."""
-    origin = subjects.origin(message.subject)
 
     def submission(agent: str, evidence: EvidenceCollection | BadEvidence, data: bytes) -> Submission:
         return Submission(agent, evidence, data, message.received_at, "", message.reply, last_attempt=last_attempt)
