@@ -72,6 +72,8 @@ class EndorsementKind(StrEnum):
     TPM_AK = "tpm-ak"
     TPM_AK_CERT = "tpm-ak-cert"
     TPM_CA = "tpm-ca"
+    HUAWEI_AK_ISSUER = "huawei-ak-issuer"
+    HYGON_HSK_CEK = "hygon-hsk-cek"
 
 
 class EndorsementRef(Struct, frozen=True):

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 
+from attest_pipeline.adapters.pem import read_public_key
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import EndorsementKind, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
 from attest_pipeline.owner.tenant import TenantSettings, assemble
@@ -88,11 +87,9 @@ def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[st
 
 def _anchor(path: Path) -> TrustAnchor:
     try:
-        key = serialization.load_pem_public_key(_content(path))
-    except (ValueError, UnsupportedAlgorithm) as error:
+        return TrustAnchor(path.parent.name, read_public_key(_content(path)))
+    except ValueError as error:
         raise Misconfigured(f"{path} is no PEM public key: {error}") from None
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return TrustAnchor(path.parent.name, spki)
 
 
 def _endorsements(directory: Path) -> dict[str, tuple[bytes, ...]]:

@@ -12,11 +12,12 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from attest_pipeline import jws
+from attest_pipeline import gm, jws
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.crypto import CURVES, EcKey
 from attest_pipeline.ear import TOKEN_TYPE
 from attest_pipeline.errors import Misconfigured
+from attest_pipeline.simulator.hygon_pki import Sm2Signer
 
 SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "snp": ("P-384",),
@@ -25,6 +26,7 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "cca": ("P-384", "P-384"),
     "virtcca": ("P-521", "P-521"),
     "nitro": ("P-384",),
+    "csv": ("SM2",),
 }
 """Curves of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
 
@@ -71,6 +73,10 @@ def cores() -> int:
 
 
 def _check(curve: str) -> Callable[[], bool]:
+    if curve == "SM2":
+        signer = Sm2Signer.make(b"floor")
+        r, s = signer.sign(_MESSAGE, gm.DEFAULT_USER_ID)
+        return lambda: signer.public.verify(r, s, _MESSAGE, gm.DEFAULT_USER_ID)
     private = ec.generate_private_key(CURVES[curve])
     algorithm = _HASHES[curve]
     signature = private.sign(_MESSAGE, ec.ECDSA(algorithm))

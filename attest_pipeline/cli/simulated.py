@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives import serialization
 
 from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters.pem import write_public_key
 from attest_pipeline.adapters.site import DEFAULT_TEES, Site, add_tenant, issuer
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
@@ -16,6 +16,7 @@ from attest_pipeline.simulator.arm import CcaVendor
 from attest_pipeline.simulator.aws import AwsVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.huawei import VirtccaVendor
+from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
 
 
@@ -28,6 +29,7 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "cca": lambda: CcaVendor(now),
         "virtcca": lambda: VirtccaVendor(now),
         "nitro": lambda: AwsVendor(now),
+        "csv": CsvVendor,
     }
     unknown = [tee for tee in tees if tee not in makers]
     if unknown:
@@ -59,5 +61,4 @@ def _write(directory: Path, vendor: Vendor) -> None:
     for number, anchor in enumerate(vendor.trust_anchors()):
         path = directory / "trust-anchors" / anchor.vendor / f"{vendor.tee}-{number}.pem"
         path.parent.mkdir(parents=True, exist_ok=True)
-        key = serialization.load_der_public_key(anchor.spki)
-        path.write_bytes(key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+        path.write_bytes(write_public_key(anchor.spki))

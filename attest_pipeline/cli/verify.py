@@ -26,6 +26,7 @@ MAIN_ITEMS: Final = {
     "cca": "token",
     "virtcca": "token",
     "nitro": "document",
+    "csv": "report",
     "sample": "report",
 }
 """The item that FILE is, for each TEE."""

@@ -15,7 +15,7 @@ from attest_pipeline.model import Appraisal, Claims, FieldValue, Match, Matched,
 from attest_pipeline.owner.policies import rego_constants
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
-TEES = ("cca", "nitro", "sample", "sgx", "snp", "tdx", "virtcca")
+TEES = ("cca", "csv", "nitro", "sample", "sgx", "snp", "tdx", "virtcca")
 TESTS = {tee: (POLICIES / "appraisal" / tee / f"{tee}_test.rego").read_text() for tee in TEES}
 RULES = [(tee, rule) for tee, text in TESTS.items() for rule in re.findall(r"^test_\w+", text, re.MULTILINE)]
 
@@ -36,6 +36,7 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     "cca": {"cca-platform-lifecycle": 0x3000},
     "virtcca": {"platform-lifecycle": 0x30FF, "platform-token": True},
     "nitro": {},
+    "csv": {"report_version": 2, "policy_es": True},
     "sample": {},
 }
 MATCHED = Match(matched=True, set="web", version="1")

@@ -84,7 +84,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_verifier_of_the_project_loads_under_its_own_name() -> None:
-    names = ["tdx", "sgx", "snp", "cca", "virtcca", "nitro", "sample"]
+    names = ["tdx", "sgx", "snp", "cca", "virtcca", "nitro", "csv", "sample"]
     assert [(name, verifier.tee) for name, verifier in verifiers.load(names, {}).items()] == [(n, n) for n in names]
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_loaded_that_nobody_named() -> None:
 
 
 def test_a_name_without_a_verifier_is_a_mistake_that_says_what_there_is() -> None:
-    with pytest.raises(Misconfigured, match=r"no verifier is installed for TEE 'tdxx'; installed: cca, .*tdx"):
+    with pytest.raises(Misconfigured, match=r"no verifier is installed for TEE 'tdxx'; installed: .*cca, .*tdx"):
         verifiers.load(["tdxx"], {})
 
 
