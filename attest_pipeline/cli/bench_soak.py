@@ -19,7 +19,10 @@ class Sample(Struct, frozen=True):
 
 
 class Soak(Struct, frozen=True):
-    """What memory did. `slope` is MiB per 100,000 attestations of each worker, by least squares."""
+    """What memory did. `slope` is MiB per 100,000 attestations of each worker: least squares over the second half.
+
+    The first half lets caches and the allocator fill.
+    """
 
     tee: str
     processes: int
@@ -35,7 +38,8 @@ async def soak(setting: Setting, total: int, heard: Callable[[Run], None]) -> So
             run = await running_bench.run(f"soak{done}")
             heard(run)
             samples.append(Sample(done + setting.count, run.rss_mb))
-    slope = {name: _slope(samples, name) for name in samples[0].rss_mb}
+    later = samples[-max(2, len(samples) // 2) :]
+    slope = {name: _slope(later, name) for name in samples[0].rss_mb}
     return Soak(setting.tee, setting.processes, tuple(samples), slope)
 
 
