@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -14,22 +15,28 @@ from attest_pipeline.owner.tenant import TenantSettings
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.arm import CcaVendor
 from attest_pipeline.simulator.aws import AwsVendor
+from attest_pipeline.simulator.azure import AzureVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
+from attest_pipeline.simulator.tpm import TpmVendor
 
 
 def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, ...]:
     """A test vendor for each TEE, with root keys of its own, valid around `now`. Raises Misconfigured."""
+    tdx, snp = cache(lambda: IntelVendor("tdx", now)), cache(lambda: AmdVendor(now))
     makers: dict[str, Callable[[], Vendor]] = {
-        "tdx": lambda: IntelVendor("tdx", now),
+        "tdx": tdx,
         "sgx": lambda: IntelVendor("sgx", now),
-        "snp": lambda: AmdVendor(now),
+        "snp": snp,
         "cca": lambda: CcaVendor(now),
         "virtcca": lambda: VirtccaVendor(now),
         "nitro": lambda: AwsVendor(now),
         "csv": CsvVendor,
+        "tpm": lambda: TpmVendor(now),
+        "az-snp-vtpm": lambda: AzureVendor(snp()),
+        "az-tdx-vtpm": lambda: AzureVendor(tdx()),
     }
     unknown = [tee for tee in tees if tee not in makers]
     if unknown:

@@ -15,7 +15,7 @@ from attest_pipeline.model import Appraisal, Claims, FieldValue, Match, Matched,
 from attest_pipeline.owner.policies import rego_constants
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
-TEES = ("cca", "csv", "nitro", "sample", "sgx", "snp", "tdx", "virtcca")
+TEES = ("az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "nitro", "sample", "sgx", "snp", "tdx", "tpm", "virtcca")
 TESTS = {tee: (POLICIES / "appraisal" / tee / f"{tee}_test.rego").read_text() for tee in TEES}
 RULES = [(tee, rule) for tee, text in TESTS.items() for rule in re.findall(r"^test_\w+", text, re.MULTILINE)]
 
@@ -37,6 +37,27 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     "virtcca": {"platform-lifecycle": 0x30FF, "platform-token": True},
     "nitro": {},
     "csv": {"report_version": 2, "policy_es": True},
+    "tpm": {"ak_source": "certificate", "boot_measured": True, "pcr_bank": "sha256", "revocation_checked": True},
+    "az-snp-vtpm": {
+        "boot_measured": True,
+        "migrate_ma": False,
+        "pcr_bank": "sha256",
+        "product": "Milan",
+        "revocation_checked": True,
+        "secure_boot": True,
+        "tcb_bl": 4,
+        "tcb_tee": 0,
+        "tcb_snp": 24,
+        "tcb_ucode": 219,
+    },
+    "az-tdx-vtpm": {
+        "boot_measured": True,
+        "migratable": False,
+        "pcr_bank": "sha256",
+        "reserved_tdattributes": False,
+        "secure_boot": True,
+        "service_td": False,
+    },
     "sample": {},
 }
 MATCHED = Match(matched=True, set="web", version="1")
@@ -69,7 +90,7 @@ def healthy(tee: str, **changes: object) -> Claims:
         tee=tee,
         hardware_id="ab" * 16,
         debug=False,
-        tcb_status="UpToDate" if tee in {"tdx", "sgx"} else None,
+        tcb_status="UpToDate" if tee in {"tdx", "sgx", "az-tdx-vtpm"} else None,
         measurements={},
         signer=None,
         challenge_verified=True,

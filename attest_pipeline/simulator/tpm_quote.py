@@ -1,0 +1,110 @@
+"""A measured boot as firmware, boot loader and kernel would log it, and a TPM's quote over it, put together by hand.
+
+Sources: TCG TPM 2.0 Library, Part 2 (TPMS_ATTEST, TPMT_SIGNATURE); TCG PC Client Platform Firmware Profile, section 10
+(event log); Linux IMA (`ascii_runtime_measurements`). Everything is SHA-256.
+"""
+
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+SHA256: Final = 0x000B
+ECDSA: Final = 0x0018
+IMA_PCR: Final = 10
+PCRS: Final = 24
+CHALLENGE: Final = 32
+BOOT: Final = (
+    (0, b"simulated firmware"),
+    (2, b"simulated option ROM"),
+    (7, b"simulated secure boot variables"),
+    (4, b"simulated boot loader"),
+    (8, b"simulated kernel command line"),
+    (9, b"simulated kernel and initrd"),
+)
+"""PCR and what is measured into it, in the order of a boot."""
+OTHER_BOOT: Final = tuple((pcr, what.swapcase() if pcr == 4 else what) for pcr, what in BOOT)  # noqa: PLR2004
+"""The same boot with another boot loader."""
+
+_SCRTM_VERSION: Final = 0x00000008
+_ATTEST_QUOTE: Final = 0x8018
+_FIRMWARE_VERSION: Final = 0x2026112300000001
+_FILES: Final = ("boot_aggregate", "/usr/lib/systemd/systemd", "/usr/bin/simulated")
+
+
+def replay(extensions: Sequence[tuple[int, bytes]]) -> dict[int, bytes]:
+    """All PCRs after these extensions, each a PCR and a digest."""
+    pcrs = {number: bytes(32) for number in range(PCRS)}
+    for number, digest in extensions:
+        pcrs[number] = hashlib.sha256(pcrs[number] + digest).digest()
+    return pcrs
+
+
+def boot_digests(boot: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """What a boot extends: PCR and digest."""
+    return [(pcr, hashlib.sha256(what).digest()) for pcr, what in boot]
+
+
+def event_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
+    """TCG2 log of a boot, with one bank."""
+    spec = b"Spec ID Event03\0" + struct.pack("<IBBBBIHHB", 0, 0, 2, 0, 2, 1, SHA256, 32, 0)
+    header = struct.pack("<II20xI", 0, 3, len(spec)) + spec
+    return header + b"".join(
+        struct.pack("<IIIH32sI", pcr, _SCRTM_VERSION, 1, SHA256, hashlib.sha256(what).digest(), len(what)) + what
+        for pcr, what in boot
+    )
+
+
+def ima_log() -> bytes:
+    """ASCII IMA log of template `ima-ng` over a few files."""
+    lines = (
+        f"{IMA_PCR} {hashlib.sha256(_ima_template(path)).hexdigest()} ima-ng sha256:{_file_digest(path).hex()} {path}\n"
+        for path in _FILES
+    )
+    return "".join(lines).encode()
+
+
+def ima_digests() -> list[tuple[int, bytes]]:
+    """What that log extends."""
+    return [(IMA_PCR, hashlib.sha256(_ima_template(path)).digest()) for path in _FILES]
+
+
+def _ima_template(path: str) -> bytes:
+    fields = (b"sha256:\0" + _file_digest(path), path.encode() + b"\0")
+    return b"".join(struct.pack("<I", len(field)) + field for field in fields)
+
+
+def _file_digest(path: str) -> bytes:
+    return hashlib.sha256(b"simulated " + path.encode()).digest()
+
+
+def make_quote(pcrs: Mapping[int, bytes], challenge: bytes, ak: bytes) -> bytes:
+    """TPMS_ATTEST over these PCRs and the beginning of the challenge, by the TPM of that AK (SubjectPublicKeyInfo)."""
+    signer = struct.pack(">H", SHA256) + hashlib.sha256(ak).digest()
+    bitmap = sum(1 << number for number in pcrs).to_bytes(3, "little")
+    digest = hashlib.sha256(b"".join(value for _, value in sorted(pcrs.items()))).digest()
+    return b"".join((
+        struct.pack(">IH", 0xFF544347, _ATTEST_QUOTE),
+        _sized(signer),
+        _sized(challenge[:CHALLENGE]),
+        struct.pack(">QIIBQ", 3_600_000, 1, 0, 1, _FIRMWARE_VERSION),
+        struct.pack(">IHB", 1, SHA256, len(bitmap)) + bitmap,
+        _sized(digest),
+    ))  # fmt: skip
+
+
+def ecdsa_signature(raw: bytes) -> bytes:
+    """TPMT_SIGNATURE of r||s."""
+    half = len(raw) // 2
+    return struct.pack(">HH", ECDSA, SHA256) + _sized(raw[:half]) + _sized(raw[half:])
+
+
+def reference_values(boot: Sequence[tuple[int, bytes]]) -> dict[str, tuple[str, ...]]:
+    """PCRs that a boot leaves, as values of a Reference Value Set."""
+    pcrs = replay(boot_digests(boot))
+    return {"pcr_bank": ("sha256",), **{f"pcr{number}": (pcrs[number].hex(),) for number in sorted(dict(boot))}}
+
+
+def _sized(content: bytes) -> bytes:
+    """A TPM2B."""
+    return struct.pack(">H", len(content)) + content
