@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     epoch_seconds: Annotated[int, Meta(ge=1)] = 300
     health_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     frame: Annotated[int, Meta(ge=1, le=256)] = 64
-    attempts: Annotated[int, Meta(ge=4)] = 5
+    attempts: Annotated[int, Meta(ge=4)] = 6
     log_level: str = "INFO"
 
     def path(self, name: str) -> Path:

@@ -37,8 +37,8 @@ class Provisioning(Struct, frozen=True, kw_only=True):
     stop the pipeline.
     """
 
-    ack_waits: tuple[float, ...] = (10.0, 10.0, 20.0, 30.0, 60.0)
-    max_deliver: int = 6
+    ack_waits: tuple[float, ...] = (10.0, 20.0, 30.0, 60.0, 120.0)
+    max_deliver: int = 7
     max_ack_pending: int = 2048
     duplicate_window: float = _HOUR
     max_message: int = 512 * 1024
