@@ -66,7 +66,7 @@ _Getter = Callable[[_Subject], object]
 _WHOLE: Final[Mapping[str, _Getter]] = {
     **{
         name: attrgetter(f"claims.{name}")
-        for name in ("tee", "debug", "tcb_status", "hardware_id", "signer", "challenge_verified")
+        for name in ("tee", "debug", "tcb_status", "hardware_id", "signer", "challenge_verified", "degraded")
     },
     **{name: attrgetter(name) for name in ("hardware_known", "fresh", "replayed", "match")},
     **{name: attrgetter(f"claims.{name}") for name in ("fields", "measurements")},
@@ -81,9 +81,9 @@ BOOLEAN_PATHS: Final = frozenset(
 class View:
     """The declared part of the input document, ready to be taken from any number of subjects.
 
-    Paths are `tee debug tcb_status hardware_id hardware_known signer challenge_verified fresh replayed match fields
-    measurements`, or one member of the last three (`match.matched`, `fields.vmpl`, `measurements.mrtd`). A member that
-    the Evidence does not have is absent from the view.
+    Paths are `tee debug tcb_status hardware_id hardware_known signer challenge_verified degraded fresh replayed match
+    fields measurements`, or one member of the last three (`match.matched`, `fields.vmpl`, `measurements.mrtd`). A
+    member that the Evidence does not have is absent from the view.
     """
 
     def __init__(self, reads: Sequence[str]) -> None:

@@ -107,7 +107,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     Authentic, not yet acceptable: debug mode or an old TCB is reported here and judged by policy.
     `measurements` are the register and image digests; `fields` are the TEE's own claims under canonical names (a
     superset that repeats the measurements); `checks` names every check that was made and held; `endorsements` maps
-    each document used to its SHA-256.
+    each document used to its SHA-256, `degraded` names those that are stale: they hold, but could not be fetched anew.
     """
 
     tee: str
@@ -120,6 +120,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     endorsements: dict[str, str]
     fields: dict[str, FieldValue]
     checks: tuple[str, ...]
+    degraded: tuple[str, ...] = ()
 
 
 class Rejection(Struct, frozen=True, tag="rejection"):

@@ -5,9 +5,11 @@ stays with it: bad Evidence becomes a Rejection, a fault of ours a Malfunction, 
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from attest_pipeline import crypto, freshness, result, verifiers
 from attest_pipeline.appraisal import Appraiser
@@ -28,7 +30,7 @@ from attest_pipeline.model import (
     Verified,
     tee_of,
 )
-from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer
+from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer, Standing
 from attest_pipeline.wire import Frame, Item, attestation_id, undecodable_id
 
 UNKNOWN_TEE: Final = "unknown"
@@ -92,11 +94,16 @@ class Parse:
             return _item(submission, context, rejected)
         context = self._context(submission, identity, expected, collection.attester_key, replayed=replayed)
         now = datetime.fromtimestamp(submission.received_at if collection.as_of is None else collection.as_of, UTC)
-        artefacts = tuple(
-            self._artefact(one, collection, expected, now, last_attempt=submission.last_attempt)
-            for one in collection.evidence
-        )
-        return _item(submission, context, artefacts)
+        artefacts: list[Artefact] = []
+        waits: list[Unavailable] = []
+        for one in collection.evidence:  # all of it, so that whatever is missing is asked for together
+            try:
+                artefacts.append(self._artefact(one, collection, expected, now, last_attempt=submission.last_attempt))
+            except Unavailable as error:
+                waits.append(error)
+        if waits:
+            raise _longest(waits)
+        return _item(submission, context, tuple(artefacts))
 
     def _expected(
         self, submission: Submission, collection: EvidenceCollection, ticks: Ticks, *, replayed: bool
@@ -147,7 +154,10 @@ class Parse:
         if verifier is None:
             return Rejection(evidence.tee[:32], Reason.UNKNOWN_TEE, "this tenant admits no such TEE")
         try:
-            endorsements = self._endorsements(verifier.endorsements_for(evidence), collection)
+            refs = verifier.endorsements_for(evidence)
+            endorsements = self._endorsements(refs, collection)
+            standings = self._standings(refs, endorsements, collection)
+            now = _judged_at(now, collection, standings.values())
             claims = verifier.verify(evidence, endorsements, challenge=expected.values[evidence.tee], now=now)
         except BadEvidence as error:
             return Rejection(evidence.tee, error.reason, error.detail)
@@ -158,11 +168,28 @@ class Parse:
         except Exception:  # noqa: BLE001 - contained in one item, logged, and signed as a Malfunction
             _log.exception("verifier failed", extra={"tee": evidence.tee})
             return Malfunction(evidence.tee, Reason.INTERNAL, "the verifier failed; see its log")
-        return Verified(claims)
+        degraded = tuple(item for item, standing in standings.items() if standing.stale)
+        return Verified(replace(claims, degraded=degraded) if degraded else claims)
 
     def _endorsements(self, refs: Sequence[EndorsementRef], collection: EvidenceCollection) -> Endorsements:
-        items = {ref.item: found for ref in refs if (found := self._source.find(ref))}
+        items: dict[str, tuple[bytes, ...]] = {}
+        waits: list[Unavailable] = []
+        for ref in refs:
+            try:
+                if ref.item not in collection.endorsements and (found := self._source.find(ref)):
+                    items[ref.item] = found
+            except Unavailable as error:
+                waits.append(error)
+        if waits:
+            raise _longest(waits)
         return Endorsements(items | collection.endorsements)
+
+    def _standings(
+        self, refs: Sequence[EndorsementRef], endorsements: Endorsements, collection: EvidenceCollection
+    ) -> dict[str, Standing]:
+        """How old each of the host's documents is, by item."""
+        found = endorsements.items.keys() - collection.endorsements.keys()
+        return {ref.item: self._source.standing(ref) for ref in refs if ref.item in found}
 
 
 class Match:
@@ -286,6 +313,22 @@ def rejected(item: Item, reason: Reason, detail: str) -> Item:
     """The same item with every artefact replaced by a Rejection."""
     artefacts = tuple(Rejection(tee_of(artefact), reason, detail) for artefact in item.artefacts)
     return Item(item.context, artefacts, item.reply, item.ack)
+
+
+def _longest(waits: Sequence[Unavailable]) -> Unavailable:
+    """The wait after which there may be nothing more to wait for."""
+    return max(waits, key=lambda wait: wait.retry_after)
+
+
+def _judged_at(received: datetime, collection: EvidenceCollection, standings: Iterable[Standing]) -> datetime:
+    """When Evidence is judged: as received, or as of the first moment when what was fetched for it holds.
+
+    Vendors date what they issue, so collateral that Evidence had to wait for is younger than the Evidence.
+    """
+    if collection.as_of is not None:
+        return received
+    since = max((standing.valid_from for standing in standings), default=0)
+    return max(received, datetime.fromtimestamp(since, UTC))
 
 
 def _identity(submission: Submission, tenant: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -32,12 +32,23 @@ class Verifier(Protocol):
         ...
 
 
+class Standing(NamedTuple):
+    """How old documents are: `stale` if they should have been fetched anew by now, and from when on they all hold."""
+
+    stale: bool = False
+    valid_from: int = 0
+
+
 class EndorsementSource(Protocol):
     """Finds Endorsements by reference."""
 
     def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
         """Documents for that reference; empty if there is none. Raises Unavailable if the answer is not known yet."""
         ...
+
+    def standing(self, ref: EndorsementRef) -> Standing:  # noqa: ARG002 - what the operator published does not age
+        """How old the documents are that `find` gives."""
+        return Standing()
 
 
 class PolicyFailed(Exception):
@@ -121,6 +132,10 @@ class Bus(Protocol):
 
     async def retry_later(self, reply: str, seconds: float) -> None:
         """Ask for a stored message again after that many seconds."""
+        ...
+
+    async def working(self, reply: str) -> None:
+        """Say that a stored message is still being worked on: its time until redelivery begins anew."""
         ...
 
     async def get(self, bucket: str, key: str) -> bytes | None:

@@ -65,6 +65,7 @@ class Details(Struct, frozen=True, kw_only=True, omit_defaults=True):
     reference_version: str | None = None
     mismatches: tuple[Mismatch, ...] = ()
     endorsements: dict[str, str] = {}
+    degraded: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()
     claims: dict[str, FieldValue] = {}
 
@@ -216,6 +217,7 @@ def _appraised(artefact: Appraised, context: Context, *, annotate: bool) -> Subm
             reference_version=match.version,
             mismatches=match.mismatches,
             endorsements=claims.endorsements,
+            degraded=claims.degraded,
             checks=claims.checks,
             claims=claims.fields if annotate else {},
         ),

@@ -38,6 +38,8 @@ STAGE_MATCH: Final = "stage.match"
 """Frames from match to appraise."""
 STAGE_APPRAISAL: Final = "stage.appraisal"
 """Frames from appraise to sign."""
+COLLATERAL: Final = "collateral.get"
+"""Requests of parse to the collateral worker."""
 
 EVIDENCE: Final = "EVIDENCE"
 RESULTS: Final = "RESULTS"

@@ -211,10 +211,10 @@ def judge(status: int, headers: Mapping[str, str], now: int) -> Outcome:
         return Outcome(Verdict.DELIVERED, detail=detail)
     if status == 410:  # noqa: PLR2004 - Gone
         return Outcome(Verdict.GONE, detail=detail)
-    return Outcome(Verdict.FAILED, _retry_after(headers.get("Retry-After", ""), now), detail)
+    return Outcome(Verdict.FAILED, retry_after(headers.get("Retry-After", ""), now), detail)
 
 
-def _retry_after(value: str, now: int) -> float:
+def retry_after(value: str, now: int) -> float:
     """Seconds that a Retry-After header (RFC 9110 section 10.2.3) asks for, bounded; 0 if it asks for nothing."""
     if value.isascii() and value.isdigit():
         return float(min(int(value[:12]), MAX_RETRY_AFTER))

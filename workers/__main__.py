@@ -11,7 +11,7 @@ from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.errors import AttestationError
 from workers import _process, _settings
 
-KINDS: Final = ("all", "appraise", "bell", "config", "match", "parse", "sign", "webhook")
+KINDS: Final = ("all", "appraise", "bell", "collateral", "config", "match", "parse", "sign", "webhook")
 _USAGE: Final = 2
 _INFRASTRUCTURE: Final = 4
 

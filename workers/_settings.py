@@ -17,7 +17,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     `state` is the directory with keys and credentials, `credentials` the JSON file with this kind's NATS user,
     `config` the directory of tenant configurations. `frame` is the most Evidences judged together, `attempts` the
-    deliveries after which Evidence becomes a dead letter.
+    deliveries after which Evidence becomes a dead letter. `collateral` makes parse ask the collateral worker for what
+    the tenant's configuration does not hold.
     """
 
     nats_url: str = "nats://127.0.0.1:4222"
@@ -29,6 +30,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     config: Path | None = None
     policies: Path | None = None
     webhooks: Path | None = None
+    collateral: bool = False
+    collateral_state: Path | None = None
     tenants: str = ""
     epoch_seconds: Annotated[int, Meta(ge=1)] = 300
     health_port: Annotated[int, Meta(ge=0, le=65535)] = 0

@@ -14,6 +14,7 @@ import msgspec
 
 from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters import metrics
+from attest_pipeline.adapters.collateral_cache import CollateralCache
 from attest_pipeline.adapters.config_store import Loaded
 from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
@@ -34,6 +35,7 @@ from attest_pipeline.wire import (
 )
 from workers._process import Process
 from workers._stage import Handoff, Versioned, forward
+from workers._waiting import WaitingRoom
 
 QUEUE: Final = "parse"
 _RETRY_SECONDS: Final = 2.0
@@ -59,6 +61,7 @@ class Intake:
         *,
         nonce_key: bytes,
         bell_keys: Sequence[Jwk],
+        collateral: CollateralCache | None = None,
     ) -> None:
         """Read the keys that challenges are made with; the settings say when Evidence is a dead letter."""
         self._bus = process.bus
@@ -69,19 +72,27 @@ class Intake:
         self._nonce_key = nonce_key
         self._bell_keys = bell_keys
         self._ticks: dict[str, dict[int, Tick]] = defaultdict(dict)
+        self._room = WaitingRoom(self._bus, collateral, self._frame, self._clock) if collateral else None
 
     async def run(self, frame: int) -> None:
         """Serve every lane until the bus drains; `frame` is the most messages taken together."""
         await self._bus.serve(subjects.service(Lane.VERIFY), QUEUE, self._interactive)
         await self._bus.serve(subjects.service(Lane.CHALLENGE), QUEUE, self._challenge)
         await self._bus.serve(subjects.epoch(), "", self._tick)
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(self._room.run()) if self._room else None
+            await self._take(frame)
+            if waiting is not None:
+                waiting.cancel()
+
+    # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _take(self, frame: int) -> None:
         async for messages in self._bus.pull(subjects.EVIDENCE, subjects.PARSE, batch=frame):
             try:
                 await self._durable(messages)
             except Unavailable as error:
                 _log.warning("evidence left to redelivery", extra={"messages": len(messages), "why": str(error)})
 
-    # ── lanes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
     async def _durable(self, messages: Sequence[Message]) -> None:
         """Judge together what came together; what is suspected of killing its judge is judged alone, after the rest."""
         frames: dict[tuple[str, str], list[Submission]] = defaultdict(list)
@@ -106,7 +117,7 @@ class Intake:
             return
         evidence = _decoded(message)
         submission = Submission(
-            origin.name, evidence, message.data, message.received_at, message.reply, ack="", last_attempt=True
+            origin.name, evidence, message.data, message.received_at, message.reply, ack="", last_attempt=not self._room
         )
         await self._frame(origin.tenant, [submission])
 
@@ -152,9 +163,13 @@ class Intake:
                 waiting.append(submission)
             if number % _TURN == 0:
                 await asyncio.sleep(0)
-        await self._postpone(waiting)
-        held = {submission.ack for submission in waiting}
-        return [item for item in items if item.ack not in held]
+        held = {_message(one) for one in waiting}
+        await self._wait(tenant, [one for one in submissions if _message(one) in held])
+        return [item for item in items if _message(item) not in held]
+
+    async def _wait(self, tenant: str, submissions: Sequence[Submission]) -> None:
+        """Let what misses collateral wait here, or else on the stream."""
+        await self._postpone(self._room.admit(tenant, submissions) if self._room else submissions)
 
     async def _item(self, tenant: str, stage: Parse, submission: Submission) -> Item:
         if submission.last_attempt and submission.ack:
@@ -219,12 +234,14 @@ class Intake:
 async def run(process: Process, handoff: Handoff | None = None) -> None:
     """Run the parse stage; frames go to match over the bus unless a handoff says otherwise."""
     nonce_key = process.settings.path("nonce_key").read_bytes()
+    collateral = CollateralCache(process.clock) if process.settings.collateral else None
     intake = Intake(
         process,
-        Versioned(process.configs, lambda loaded: _stage(loaded, nonce_key)),
+        Versioned(process.configs, lambda loaded: _stage(loaded, nonce_key, collateral)),
         handoff or forward(process.bus, subjects.STAGE_CLAIMS),
         nonce_key=nonce_key,
         bell_keys=msgspec.json.decode(process.settings.path("bell_keys").read_bytes(), type=Jwks).keys,
+        collateral=collateral,
     )
     while not process.configs.versions():  # without any, each delivery would be wasted
         await process.sleep(_LOOK_SECONDS)
@@ -233,8 +250,14 @@ async def run(process: Process, handoff: Handoff | None = None) -> None:
     await intake.run(process.settings.frame)
 
 
-def _stage(loaded: Loaded, nonce_key: bytes) -> Parse:
-    return Parse(loaded.config, Snapshot(loaded.config.endorsements, loaded.documents), nonce_key)
+def _stage(loaded: Loaded, nonce_key: bytes, collateral: CollateralCache | None) -> Parse:
+    snapshot = Snapshot(loaded.config.endorsements, loaded.documents)
+    return Parse(loaded.config, collateral.behind(snapshot) if collateral else snapshot, nonce_key)
+
+
+def _message(one: Submission | Item) -> str:
+    """What the submissions of one message share: its ack, or where its only answer goes."""
+    return one.ack or one.reply
 
 
 def _origin(message: Message) -> Origin | None:

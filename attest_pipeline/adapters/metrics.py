@@ -23,6 +23,23 @@ ATTESTATION_SECONDS: Final = Histogram(
 )
 DEAD_LETTERS: Final = Counter("attest_dead_letters", "Evidence given up after its last delivery.")
 CONFIG_PUBLISHED: Final = Counter("attest_config_published", "Configuration versions by outcome.", ["outcome"])
+COLLATERAL_HITS: Final = Counter("attest_collateral_cache_hits", "Endorsements that parse had at hand.", ["vendor"])
+COLLATERAL_MISSES: Final = Counter(
+    "attest_collateral_cache_misses", "Endorsements that Evidence had to wait for, counted each time.", ["vendor"]
+)
+COLLATERAL_FETCHES: Final = Counter(
+    "attest_collateral_fetches",
+    "Collateral asked of a vendor by outcome: fetched, absent, throttled, failed, refused (not to be believed), "
+    "older (a roll-back).",
+    ["vendor", "outcome"],
+)
+COLLATERAL_WAITING: Final = Gauge("attest_collateral_waiting", "Messages that wait in parse for collateral.")
+COLLATERAL_QUEUED: Final = Gauge(
+    "attest_collateral_queued", "Requests that wait for a vendor's rate budget.", ["vendor"]
+)
+COLLATERAL_EXPIRY: Final = Gauge(
+    "attest_collateral_expiry_seconds", "Seconds until the first record of a vendor expires.", ["vendor"]
+)
 WEBHOOK_DELIVERIES: Final = Counter(
     "attest_webhook_deliveries",
     "Webhook deliveries by outcome of the attempt: delivered, failed, refused, gone, unwanted, unreadable, exhausted.",

@@ -135,6 +135,10 @@ class NatsBus:
         """Ask for a stored message again after that many seconds."""
         await self._link.send(reply, b'-NAK {"delay":%d}' % (seconds * 1e9))
 
+    async def working(self, reply: str) -> None:
+        """Say that a stored message is still being worked on: its time until redelivery begins anew."""
+        await self._link.send(reply, b"+WPI")
+
     async def get(self, bucket: str, key: str) -> bytes | None:
         """Latest value of a key."""
         return await nats_kv.get(self._link, bucket, key)

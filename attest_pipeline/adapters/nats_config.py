@@ -18,6 +18,7 @@ from attest_pipeline import subjects
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.subjects import (
     ASKED,
+    COLLATERAL,
     CONFIG,
     EPOCH,
     EPOCHS,
@@ -78,10 +79,14 @@ class BrokerSpec(Struct, frozen=True, kw_only=True):
 
 
 class _Rights(Struct, frozen=True):
-    """Subjects that one user may publish and subscribe, besides its inbox."""
+    """Subjects that one user may publish and subscribe, besides its inbox.
+
+    Who `answers` may also publish one reply to each request that it hears, and that way to no other inbox.
+    """
 
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+    answers: bool = False
 
 
 class User(Struct, frozen=True):
@@ -109,6 +114,7 @@ _WORKERS: Final[dict[str, _Rights]] = {
             subjects.stored_key(NONCES, "*"),
             subjects.dead(),
             STAGE_CLAIMS,
+            COLLATERAL,
             _REQUESTER,
         ),
         (subjects.service(Lane.VERIFY), subjects.service(Lane.CHALLENGE), subjects.epoch()),
@@ -126,6 +132,7 @@ _WORKERS: Final[dict[str, _Rights]] = {
             subjects.dead(),
         )
     ),
+    "collateral": _Rights((), (COLLATERAL,), answers=True),
     "bell": _Rights((subjects.epoch(), f"{_GET}.{EPOCHS}.{subjects.epoch()}")),
     "config": _Rights((subjects.stored_key(CONFIG, ">"),)),
 }
@@ -227,6 +234,7 @@ def _worker_rights(kind: str) -> _Rights:
     return _Rights(
         union(*(rights.publish for rights in kinds), _CONFIG_READER.publish),
         union(*(rights.subscribe for rights in kinds), _CONFIG_READER.subscribe),
+        answers=any(rights.answers for rights in kinds),
     )
 
 
@@ -270,6 +278,7 @@ def _entries(users: Iterable[User], account: str, keys: Mapping[tuple[str, str],
             "permissions": {
                 "publish": {"allow": user.rights.publish} if user.rights.publish else {"deny": [">"]},
                 "subscribe": {"allow": (f"{user.inbox}.>", *user.rights.subscribe)},
+                **({"allow_responses": {"max": 1, "expires": "1m"}} if user.rights.answers else {}),
             },
         }
         for user in users

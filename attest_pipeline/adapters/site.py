@@ -4,6 +4,7 @@
 <state>/jwks.json, bell.jwks.json             public, for Relying Parties and agents
 <state>/config/<tenant>/                      what the Verifier Owner edits (see `config_dir`)
 <state>/broker/                               server configuration, credentials, JetStream store
+<state>/collateral/                           settings.json, imported/, what the collateral worker fetched
 <state>/logs/                                 one file for each process
 """
 
@@ -74,10 +75,15 @@ class Site(Struct, frozen=True):
         """Webhook endpoints with their secrets; no file means no webhooks."""
         return self.root / "webhooks.json"
 
+    @property
+    def collateral(self) -> Path:
+        """What the collateral worker keeps, its settings, and what `attest collateral import` lays down for it."""
+        return self.root / "collateral"
+
 
 def ensure(site: Site) -> None:
     """Make what is missing: keys, their public halves, and a default tenant; what exists is kept."""
-    for directory in (site.root, site.signing_key.parent, site.config, site.broker, site.logs):
+    for directory in (site.root, site.signing_key.parent, site.config, site.broker, site.collateral, site.logs):
         directory.mkdir(_OWNER_ONLY, parents=True, exist_ok=True)
     for key, public in ((site.signing_key, site.jwks), (site.bell_key, site.bell_jwks)):
         public.write_bytes(msgspec.json.encode({"keys": [FileSigner.ensure(key).public_jwk()]}))

@@ -26,7 +26,7 @@ _STATE: Final = Path("/state")
 _STORE: Final = "/data"
 _NATS_URL: Final = "nats://nats:4222"
 _TENANTS: Final = ("default",)
-_SERVICES: Final = (*STAGES, "config", "bell", "webhook")
+_SERVICES: Final = (*STAGES, "config", "bell", "webhook", "collateral")
 _HEADER: Final = """\
 # Written by `attest compose --write` from the tables of users and settings; a test fails if it differs.
 # First `attest init --state ./state` (keys, credentials, broker configuration), then `docker compose up`.
@@ -125,7 +125,7 @@ def _provision() -> dict[str, object]:
 
 def _worker(kind: str) -> dict[str, object]:
     user = _credentials(kind)
-    settings = settings_of(kind, Site(_STATE), _TENANTS, 300)
+    settings = settings_of(kind, Site(_STATE), _TENANTS, 300, collateral=True)
     if "ATTEST_POLICIES" in settings:
         settings["ATTEST_POLICIES"] = "/app/policies/appraisal"
     paths = [value for value in settings.values() if value.startswith(f"{_STATE}/")]
@@ -133,7 +133,7 @@ def _worker(kind: str) -> dict[str, object]:
         "image": "attest-pipeline",
         "command": ["python", "-m", "workers", kind],
         "environment": {"ATTEST_NATS_URL": _NATS_URL, "ATTEST_CREDENTIALS": user, **settings},
-        "volumes": [_mount(path) for path in (user, *paths)],
+        "volumes": [_mount(user), *(_mount(path, writable=path == str(Site(_STATE).collateral)) for path in paths)],
         "depends_on": {"provision": {"condition": "service_completed_successfully"}},
         "read_only": True,
         "cap_drop": ["ALL"],
@@ -147,5 +147,5 @@ def _credentials(user: str) -> str:
     return str(credentials_file(Site(_STATE).broker / "credentials", SERVICE, user))
 
 
-def _mount(path: str) -> str:
-    return f".{path}:{path}:ro"
+def _mount(path: str, *, writable: bool = False) -> str:
+    return f".{path}:{path}" if writable else f".{path}:{path}:ro"

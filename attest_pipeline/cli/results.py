@@ -56,4 +56,6 @@ def _rows(submod: Submod) -> Iterator[tuple[object, object, object]]:
         yield f"mismatch {mismatch.field}", mismatch.got, f"expected {', '.join(map(str, mismatch.expected))}"
     for policy in submod.policies:
         yield "policy", policy, ""
+    if details.degraded:
+        yield "degraded", "", f"stale, could not be fetched anew: {', '.join(details.degraded)}"
     yield "checks made", "", ", ".join(details.checks)

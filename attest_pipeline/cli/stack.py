@@ -35,7 +35,8 @@ _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 class Plan(Struct, frozen=True, kw_only=True):
     """What to run: worker kinds in order (a kind may come several times), ports, durability.
 
-    `port` and `monitor` are the broker's; worker number n serves health and metrics on `health` + n.
+    `port` and `monitor` are the broker's; worker number n serves health and metrics on `health` + n. With `collateral`
+    a worker fetches what the tenants' configurations do not hold.
     """
 
     workers: tuple[str, ...]
@@ -44,6 +45,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     health: int
     sync_always: bool = True
     fleet: bool = False
+    collateral: bool = False
     agents: tuple[str, ...] = ()
     provisioning: Provisioning = Provisioning()
     epoch_seconds: int = 300
@@ -154,7 +156,8 @@ class Stack:
 
     def _kinds(self) -> Sequence[str]:
         webhook = ("webhook",) if self._endpoints() else ()
-        return ("config", "bell", *self._plan.workers, *webhook)
+        collateral = ("collateral",) if self._plan.collateral else ()
+        return ("config", "bell", *self._plan.workers, *collateral, *webhook)
 
     def _endpoints(self) -> Sequence[Endpoint]:
         path = self._site.webhooks
@@ -168,14 +171,20 @@ class Stack:
             "ATTEST_NATS_URL": self.broker.url,
             "ATTEST_CREDENTIALS": str(self.broker.credentials(kind)),
             "ATTEST_HEALTH_PORT": str(health),
-            **settings_of(kind, self._site, self._tenants, self._plan.epoch_seconds),
+            **settings_of(
+                kind, self._site, self._tenants, self._plan.epoch_seconds, collateral=self._plan.collateral
+            ),
         }
         return Worker(name, kind, environment, self._site.logs / f"{name}.log", health)
 
 
-def settings_of(kind: str, site: Site, tenants: Sequence[str], epoch_seconds: int) -> dict[str, str]:
+def settings_of(
+    kind: str, site: Site, tenants: Sequence[str], epoch_seconds: int, *, collateral: bool = False
+) -> dict[str, str]:
     """Environment that a kind needs beyond the broker: each gets the paths it reads and no other."""
     parse = {"ATTEST_NONCE_KEY": str(site.nonce_key), "ATTEST_BELL_KEYS": str(site.bell_jwks)}
+    if collateral:
+        parse["ATTEST_COLLATERAL"] = "1"
     sign = {"ATTEST_SIGNING_KEY": str(site.signing_key)}
     return {
         "parse": parse,
@@ -183,6 +192,7 @@ def settings_of(kind: str, site: Site, tenants: Sequence[str], epoch_seconds: in
         FUSED: parse | sign,
         "config": {"ATTEST_CONFIG": str(site.config), "ATTEST_POLICIES": str(POLICIES)},
         "webhook": {"ATTEST_WEBHOOKS": str(site.webhooks)},
+        "collateral": {"ATTEST_COLLATERAL_STATE": str(site.collateral)},
         "bell": {
             "ATTEST_BELL_KEY": str(site.bell_key),
             "ATTEST_TENANTS": ",".join(tenants),

@@ -29,6 +29,9 @@ def up(
         bool, typer.Option("--process-kill-only", help="Faster acks that do not survive a power loss.")
     ] = False,
     agent: Annotated[list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated).")] = None,
+    collateral: Annotated[
+        bool, typer.Option("--collateral", help="Fetch vendors' collateral from the network (docs/collateral.md).")
+    ] = False,
 ) -> None:
     """Keep the stack running on one state directory; Ctrl-C drains it."""
     site = Site(state.resolve())
@@ -40,6 +43,7 @@ def up(
         monitor=_MONITOR + offset,
         health=_HEALTH + offset,
         sync_always=not weak,
+        collateral=collateral,
         agents=tuple(agent or ("agent-1",)),
     )
     asyncio.run(_keep(site, plan))
@@ -74,7 +78,7 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
 
 
 def worker(
-    kind: Annotated[str, typer.Argument(help="parse, match, appraise, sign, all, webhook, bell or config.")],
+    kind: Annotated[str, typer.Argument(help="parse, match, appraise, sign, all, webhook, collateral, bell or config.")],
 ) -> NoReturn:
     """Run one worker kind in this process, with settings from ATTEST_* (docs/operations.md)."""
     os.chdir(ROOT)

@@ -17,6 +17,11 @@ _SERVED: Mapping[EndorsementKind, type[IntelDcap | AmdChain | AmdCrl | AmdLeaf]]
 }
 
 
+def vendor_of(kind: EndorsementKind) -> str:
+    """Vendor that serves a kind; `operator` where none does."""
+    return _SERVED[kind].vendor if kind in _SERVED else Unserved.vendor
+
+
 class Book:
     """Recipes by kind. `trust_anchors` are roots beyond the vendors', for development and simulators only."""
 
@@ -40,7 +45,7 @@ class Book:
         return recipe.needs(key)
 
     def record(self, name: str, documents: tuple[bytes, ...], needed: Documents, *, source: str, now: int) -> Record:
-        """Documents as a record, proven at `now` (seconds since 1970). Raises BadCollateral."""
+        """Documents as a record fetched and proven at `now` (seconds since 1970). Raises BadCollateral."""
         recipe, key = self.of(name)
         facts = recipe.facts(key, documents, needed, datetime.fromtimestamp(now, UTC))
         made = Record(

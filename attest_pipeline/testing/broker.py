@@ -129,6 +129,11 @@ class InMemoryBroker:
         _, _, stream, consumer, seq = reply.split(".")
         self._streams[stream].consumers[consumer].retry(int(seq), self.clock() + seconds)
 
+    def working(self, reply: str) -> None:
+        """Let the time until a message is delivered again begin anew."""
+        _, _, stream, consumer, seq = reply.split(".")
+        self._streams[stream].consumers[consumer].extend(int(seq), self.clock())
+
     async def news(self) -> None:
         """Return after the next change, or shortly."""
         with suppress(TimeoutError):

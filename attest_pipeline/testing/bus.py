@@ -68,6 +68,10 @@ class InMemoryBus:
         """Ask for a stored message again after that many seconds."""
         self._connected().retry_later(reply, seconds)
 
+    async def working(self, reply: str) -> None:
+        """Say that a stored message is still being worked on: its time until redelivery begins anew."""
+        self._connected().working(reply)
+
     async def get(self, bucket: str, key: str) -> bytes | None:
         """Latest value of a key."""
         return self._connected().get(bucket, key)

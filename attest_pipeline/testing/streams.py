@@ -41,6 +41,10 @@ class Consumer:
         if seq in self._due:
             self._due[seq] = at
 
+    def extend(self, seq: int, now: float) -> None:
+        """Let that message's time until redelivery begin anew, if it is not acked."""
+        self.retry(seq, now + self._ack_wait)
+
 
 class Stream:
     """Stored messages of some subjects. A work queue forgets a message once its consumer acked it."""

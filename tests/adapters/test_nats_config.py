@@ -46,7 +46,7 @@ def test_every_user_has_a_key_of_its_own_and_no_secret_is_in_the_text(tmp_path: 
     chosen = spec(Tenant(name="acme", agents=("a1", "a2"), gateways=("g1",), fleet=True))
     users = users_of(chosen)
     keys = ensure_credentials(tmp_path, users)
-    assert len(set(keys.values())) == len(users) == 9 + 5
+    assert len(set(keys.values())) == len(users) == 10 + 5
     assert ensure_credentials(tmp_path, users) == keys
     text = server_config(chosen, keys)
     for user in users:

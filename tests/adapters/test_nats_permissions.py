@@ -32,10 +32,12 @@ READS_CONFIG = {f"{GET}.KV_config", f"{GET}.KV_config.$KV.config.current.acme"}
 TAKES_EVIDENCE = {
     f"{NEXT}.EVIDENCE.parse", "$JS.API.CONSUMER.INFO.EVIDENCE.parse", "$JS.ACK.EVIDENCE.parse.1.2.3.4.5", "_R_.x.y",
     "$KV.nonces.n", f"{GET}.KV_nonces.$KV.nonces.n", f"{GET}.EPOCHS.epoch.acme", "dead.acme.a1",
+    "collateral.get",
 }  # fmt: skip
 VOUCHES = {"result.acme.a1", "reply.acme._INBOX_a1.x", "_R_.x.y", "$JS.ACK.EVIDENCE.parse.1.2.3.4.5"}
 MAY_PUBLISH: dict[str, set[str]] = {
     "parse": READS_CONFIG | TAKES_EVIDENCE | {"stage.claims"},
+    "collateral": READS_CONFIG,
     "match": READS_CONFIG | {"stage.match"},
     "appraise": READS_CONFIG | {"stage.appraisal"},
     "sign": READS_CONFIG | VOUCHES,
@@ -59,6 +61,7 @@ EVERYTHING = [
 
 MAY_SUBSCRIBE = {
     "parse": {"verify.*.*", "challenge.*.*", "epoch.*", "changes.config.>"},
+    "collateral": {"collateral.get", "changes.config.>"},
     "match": {"stage.claims", "changes.config.>"},
     "appraise": {"stage.match", "changes.config.>"},
     "sign": {"stage.appraisal", "changes.config.>"},
@@ -143,6 +146,23 @@ async def test_a_worker_may_do_exactly_what_it_must(
     foreign = {f"_INBOX_{other}.>" for other in (*WORKERS, PROVISIONER) if other != kind}
     assert await trial.hears(foreign) == set()
     await bus.drain()
+
+
+async def test_the_collateral_worker_answers_once_and_only_who_asked(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    parse, worker = await connected(broker, "parse"), await connected(broker, "collateral")
+    refused = Trial(worker, caplog)
+
+    async def answer(message: Message) -> None:
+        await worker.publish(message.reply, b"here")
+        assert await refused.publishes([message.reply]) == set()
+
+    await worker.serve(subjects.COLLATERAL, "collateral", answer)
+    assert (await parse.request(subjects.COLLATERAL, b"", timeout=2.0)).data == b"here"
+    await worker.stop()
+    for bus in (parse, worker):
+        await bus.drain()
 
 
 async def test_an_agent_speaks_and_hears_for_itself_alone(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
