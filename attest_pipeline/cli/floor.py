@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from attest_pipeline import gm, jws
 from attest_pipeline.adapters.file_signer import FileSigner
-from attest_pipeline.crypto import CURVES, EcKey
+from attest_pipeline.crypto import CURVES, EcKey, RsaKey
 from attest_pipeline.ear import TOKEN_TYPE
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.simulator.hygon_pki import Sm2Signer
@@ -27,8 +27,9 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "virtcca": ("P-521", "P-521"),
     "nitro": ("P-384",),
     "csv": ("SM2",),
+    "itrustee": ("RSA-2048",),
 }
-"""Curves of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
+"""Keys of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
 
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
     "P-256": hashes.SHA256(), "P-384": hashes.SHA384(), "P-521": hashes.SHA512(),
@@ -54,7 +55,7 @@ def signature_checks(tee: str) -> list[Callable[[], bool]]:
     """A check of a good signature for each that one Evidence of the TEE carries. Raises Misconfigured."""
     if tee not in SIGNATURES:
         raise Misconfigured(f"no floor for {tee!r}; there are {', '.join(SIGNATURES)}")
-    return [_check(curve) for curve in SIGNATURES[tee]]
+    return [_KINDS[key]() if key in _KINDS else _ecdsa_check(key) for key in SIGNATURES[tee]]
 
 
 def cost(work: Callable[[], object], seconds: float) -> float:
@@ -72,11 +73,23 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _check(curve: str) -> Callable[[], bool]:
-    if curve == "SM2":
-        signer = Sm2Signer.make(b"floor")
-        r, s = signer.sign(_MESSAGE, gm.DEFAULT_USER_ID)
-        return lambda: signer.public.verify(r, s, _MESSAGE, gm.DEFAULT_USER_ID)
+def _sm2_check() -> Callable[[], bool]:
+    signer = Sm2Signer.make(b"floor")
+    r, s = signer.sign(_MESSAGE, gm.DEFAULT_USER_ID)
+    return lambda: signer.public.verify(r, s, _MESSAGE, gm.DEFAULT_USER_ID)
+
+
+def _pss_check() -> Callable[[], bool]:
+    private = rsa.generate_private_key(65537, 2048)
+    signature = private.sign(_MESSAGE, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+    key = RsaKey(private.public_key())
+    return lambda: key.verify_pss(signature, _MESSAGE, "sha256", 32)
+
+
+_KINDS: Final[Mapping[str, Callable[[], Callable[[], bool]]]] = {"SM2": _sm2_check, "RSA-2048": _pss_check}
+
+
+def _ecdsa_check(curve: str) -> Callable[[], bool]:
     private = ec.generate_private_key(CURVES[curve])
     algorithm = _HASHES[curve]
     signature = private.sign(_MESSAGE, ec.ECDSA(algorithm))

@@ -20,6 +20,7 @@ from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
+from attest_pipeline.simulator.itrustee import ItrusteeVendor
 from attest_pipeline.simulator.tpm import TpmVendor
 
 
@@ -34,6 +35,7 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "virtcca": lambda: VirtccaVendor(now),
         "nitro": lambda: AwsVendor(now),
         "csv": CsvVendor,
+        "itrustee": lambda: ItrusteeVendor(now),
         "tpm": lambda: TpmVendor(now),
         "az-snp-vtpm": lambda: AzureVendor(snp()),
         "az-tdx-vtpm": lambda: AzureVendor(tdx()),

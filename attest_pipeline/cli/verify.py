@@ -27,6 +27,7 @@ MAIN_ITEMS: Final = {
     "virtcca": "token",
     "nitro": "document",
     "csv": "report",
+    "itrustee": "report",
     "sample": "report",
 }
 """The item that FILE is, for each TEE."""

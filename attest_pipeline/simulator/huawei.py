@@ -27,7 +27,7 @@ class Vm(NamedTuple):
     dev_cert: bytes
 
 
-class _Authority:
+class Authority:
     """Root and product authority; another object of the same names is a forger's."""
 
     def __init__(self, now: datetime) -> None:
@@ -36,6 +36,7 @@ class _Authority:
         self.product = self.pki.issue("Simulated Computing CCA CA", self.root, authority=True)
 
     def machine(self, name: str) -> Identity:
+        """A machine's key and certificate."""
         return self.pki.issue(name, self.product)
 
 
@@ -48,12 +49,12 @@ class VirtccaVendor:
     tee = "virtcca"
 
     def __init__(self, now: datetime) -> None:
-        self._authority = _Authority(now)
+        self._authority = Authority(now)
         self._machines: dict[int, Identity] = {}
         self._vms: dict[tuple[int, Fault | None], Vm] = {}
         self._odd = {
             Fault.REVOKED: self._authority.machine("revoked"),
-            Fault.FOREIGN_CHAIN: _Authority(now).machine("foreign"),
+            Fault.FOREIGN_CHAIN: Authority(now).machine("foreign"),
         }
 
     def trust_anchors(self) -> tuple[TrustAnchor, ...]:

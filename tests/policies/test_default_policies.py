@@ -15,7 +15,20 @@ from attest_pipeline.model import Appraisal, Claims, FieldValue, Match, Matched,
 from attest_pipeline.owner.policies import rego_constants
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
-TEES = ("az-snp-vtpm", "az-tdx-vtpm", "cca", "csv", "nitro", "sample", "sgx", "snp", "tdx", "tpm", "virtcca")
+TEES = (
+    "az-snp-vtpm",
+    "az-tdx-vtpm",
+    "cca",
+    "csv",
+    "itrustee",
+    "nitro",
+    "sample",
+    "sgx",
+    "snp",
+    "tdx",
+    "tpm",
+    "virtcca",
+)
 TESTS = {tee: (POLICIES / "appraisal" / tee / f"{tee}_test.rego").read_text() for tee in TEES}
 RULES = [(tee, rule) for tee, text in TESTS.items() for rule in re.findall(r"^test_\w+", text, re.MULTILINE)]
 
@@ -37,6 +50,7 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     "virtcca": {"platform-lifecycle": 0x30FF, "platform-token": True},
     "nitro": {},
     "csv": {"report_version": 2, "policy_es": True},
+    "itrustee": {"scenario": "sce_no_as"},
     "tpm": {"ak_source": "certificate", "boot_measured": True, "pcr_bank": "sha256", "revocation_checked": True},
     "az-snp-vtpm": {
         "boot_measured": True,

@@ -38,16 +38,25 @@ def prove_device(certificate: bytes, endorsements: Endorsements, roots: frozense
 
     A CRL is checked if one is endorsed as `crl`; Huawei publishes none.
     """
+    return check_current(prove_certificate(certificate, authorities(endorsements), roots), endorsements, now)
+
+
+def authorities(endorsements: Endorsements) -> tuple[bytes, ...]:
+    """The Endorsements `ca`. Raises BadEvidence(MISSING_ENDORSEMENT)."""
     if "ca" not in endorsements.items:
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificates of Huawei's authorities")
-    device = prove_certificate(certificate, endorsements.items["ca"], roots)
+    return endorsements.items["ca"]
+
+
+def check_current(device: Device, endorsements: Endorsements, now: datetime) -> Device:
+    """Require that a proven device is valid at `now`, and not revoked if a CRL is endorsed. Raises BadEvidence."""
     check_window(device.path.not_before, device.path.not_after, now, "certificate chain")
     return _check_revocation(device, endorsements, now) if "crl" in endorsements.items else device
 
 
 @lru_cache(maxsize=8192)
 def prove_certificate(certificate: bytes, authorities: tuple[bytes, ...], roots: frozenset[bytes]) -> Device:
-    """Prove a device certificate, its time not yet judged: check the window of its path on every call.
+    """Prove a device certificate, its time not yet judged: `check_current` must follow on every call.
 
     Raises BadEvidence.
     """

@@ -1,0 +1,32 @@
+"""Claims of proven iTrustee Evidence under canonical names."""
+
+from attest_pipeline.model import Claims
+from attest_pipeline.verifiers.itrustee.abi import VERSION, Report
+from attest_pipeline.verifiers.itrustee.verify import IMA_LOG, Quoter
+
+
+def claims_of(report: Report, quoter: Quoter, bound: tuple[str, ...]) -> Claims:
+    """Claims of the trusted application. Nothing in a report says whether the platform is in debug state."""
+    digests = {"ta_img": report.ta_img, "ta_mem": report.ta_mem, **quoter.quoting}
+    measurements = {name: value.hex() for name, value in digests.items()}
+    return Claims(
+        tee="itrustee",
+        hardware_id=quoter.device.name,
+        debug=None,
+        tcb_status=None,
+        measurements=measurements,
+        signer=quoter.signer,
+        challenge_verified="challenge" in bound,
+        endorsements=dict(quoter.device.documents),
+        fields={
+            **measurements,
+            "uuid": report.uuid,
+            "scenario": report.scenario,
+            "version": VERSION,
+            "nonce": report.nonce.hex(),
+            "timestamp": report.timestamp,
+            "tcb": report.tcb,
+            "ima-log": IMA_LOG in bound,
+        },
+        checks=(*quoter.device.checks, "ak-certificate", "report-signature", *bound),
+    )

@@ -1,0 +1,413 @@
+"""iTrustee reports, real and simulated: what is proven, and what must not be."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import x509_lab as lab
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from verifiers_conformance import run_cases
+
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import Claims, Endorsements, Evidence
+from attest_pipeline.simulator.huawei import Authority
+from attest_pipeline.simulator.itrustee import (
+    ak_certificate,
+    b64u,
+    cjson,
+    drk_certificate,
+    encode_report,
+    report_payload,
+    sign,
+)
+from attest_pipeline.verifiers.itrustee import ItrusteeVerifier
+from attest_pipeline.verifiers.itrustee.cjson import render
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+REAL_NOW = datetime(2025, 6, 1, tzinfo=UTC)
+CHALLENGE = bytes(range(32))
+AUTHORITY = Authority(NOW)
+MACHINE = AUTHORITY.machine("machine")
+DRK, AK = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+DRK_CERT = drk_certificate(DRK, MACHINE, AUTHORITY)
+AK_CERT = ak_certificate(DRK, DRK_CERT, AK)
+PAYLOAD = report_payload(CHALLENGE)
+CA = tuple(identity.encoded(Encoding.DER) for identity in (AUTHORITY.product, AUTHORITY.root))
+VERIFIER = ItrusteeVerifier({"huawei": (AUTHORITY.root.spki,)})
+LOG = b"10 0000 ima-ng sha256:00 boot_aggregate\n"
+SERVICE = lab.Identity.root("attestation key service")
+CERTIFIED = SERVICE.issue("AK", key=AK)
+
+
+def report(payload: dict[str, object] = PAYLOAD, certificate: object = AK_CERT, key: rsa.RSAPrivateKey = AK) -> bytes:
+    return encode_report(payload, sign(key, payload), certificate)
+
+
+def verify(
+    data: bytes,
+    *,
+    challenge: bytes | None = CHALLENGE,
+    now: datetime = NOW,
+    log: bytes | None = None,
+    verifier: ItrusteeVerifier = VERIFIER,
+    **endorsements: tuple[bytes, ...],
+) -> Claims:
+    items = {"report": data} if log is None else {"report": data, "ima_log": log}
+    given = Endorsements(endorsements or {"ca": CA})
+    return verifier.verify(Evidence("itrustee", items), given, challenge=challenge, now=now)
+
+
+def reason_of(call: Callable[[], object]) -> Reason:
+    with pytest.raises(BadEvidence) as caught:
+        call()
+    return caught.value.reason
+
+
+def with_log(log: bytes) -> bytes:
+    return report(report_payload(CHALLENGE + hashlib.sha256(log).digest()))
+
+
+def changed(document: bytes, *path: str, value: object) -> bytes:
+    """The report with one member replaced, signatures as they were."""
+    loaded: dict[str, Any] = json.loads(document)
+    place = loaded
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    return cjson(loaded).encode()
+
+
+@pytest.fixture(name="real_ca")
+def real_authorities(vectors: Path) -> tuple[bytes, ...]:
+    directory = vectors / "evidence/roots/huawei"
+    return tuple(
+        (directory / name).read_bytes() for name in ("Huawei_IT_Product_CA.pem", "Huawei_Equipment_Root_CA.pem")
+    )
+
+
+@pytest.fixture(name="real")
+def real_report(vectors: Path) -> bytes:
+    return (vectors / "secgear/itrustee/report.json").read_bytes()
+
+
+# ── real evidence ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_all_conformance_cases_pass(conformance: Path) -> None:
+    assert run_cases(conformance, "itrustee", lambda: ItrusteeVerifier({})) == []
+
+
+@pytest.mark.parametrize("name", ["evidence/itrustee/report_no_as.json", "secgear/itrustee/report.json"])
+def test_a_real_report_is_printed_byte_for_byte(vectors: Path, name: str) -> None:
+    text = (vectors / name).read_text()
+    assert render(json.loads(text)) == text == cjson(json.loads(text))
+
+
+def test_a_real_report_in_the_envelope_of_secgear_is_the_same_report(real: bytes, real_ca: tuple[bytes, ...]) -> None:
+    strict = ItrusteeVerifier({})
+    envelope = json.dumps({"report": real.decode(), "ima_log": None}).encode()
+    bare = verify(real, challenge=None, now=REAL_NOW, verifier=strict, ca=real_ca)
+    assert verify(envelope, challenge=None, now=REAL_NOW, verifier=strict, ca=real_ca) == bare
+    assert bare.debug is None
+    assert bare.checks == ("device-certificate", "ak-certificate", "report-signature")
+
+
+def test_a_real_report_without_its_authorities_or_under_another_root_is_refused(
+    real: bytes, real_ca: tuple[bytes, ...]
+) -> None:
+    strict = ItrusteeVerifier({})
+    assert reason_of(lambda: verify(real, now=REAL_NOW, verifier=strict, ca=())) is Reason.BAD_CHAIN
+    assert reason_of(lambda: verify(real, now=REAL_NOW, verifier=strict, ca=real_ca[1:])) is Reason.BAD_CHAIN
+    assert reason_of(lambda: verify(report(), verifier=strict)) is Reason.UNTRUSTED_ROOT
+
+
+def test_a_report_signed_by_direct_anonymous_attestation_is_unsupported(vectors: Path) -> None:
+    daa = (vectors / "evidence/itrustee/report_daa.json").read_bytes()
+    assert reason_of(lambda: verify(daa, challenge=None)) is Reason.UNSUPPORTED_FORMAT
+
+
+@pytest.mark.parametrize("name", ["legacy_report_noas.bin", "legacy_report_daa.bin", "provision_no_daa.json"])
+def test_binary_reports_and_other_documents_of_the_quoter_are_malformed(vectors: Path, name: str) -> None:
+    assert reason_of(lambda: verify((vectors / "evidence/itrustee" / name).read_bytes())) is Reason.MALFORMED
+
+
+def _texts(document: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            yield from _texts(value, (*path, name))
+        elif value:
+            yield (*path, name)
+
+
+def test_no_changed_character_of_a_real_report_verifies(real: bytes, real_ca: tuple[bytes, ...]) -> None:
+    """Every character of short texts, and every 29th of long ones: keys, certificates and signatures."""
+    strict, survivors = ItrusteeVerifier({}), []
+    document = json.loads(real)
+    for path in _texts(document):
+        place = copy.deepcopy(document)
+        holder = place
+        for name in path[:-1]:
+            holder = holder[name]
+        text = holder[path[-1]]
+        for at in range(0, len(text), 1 if len(text) < 100 else 29):
+            holder[path[-1]] = text[:at] + ("B" if text[at] == "A" else "A") + text[at + 1 :]
+            try:
+                verify(cjson(place).encode(), challenge=None, now=REAL_NOW, verifier=strict, ca=real_ca)
+            except BadEvidence:
+                continue
+            survivors.append((*path, at))
+    assert survivors == []
+
+
+# ── the report ────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_report_is_proven_and_described() -> None:
+    claims = verify(report())
+    assert claims.challenge_verified
+    assert claims.checks == ("device-certificate", "ak-certificate", "report-signature", "challenge")
+    assert set(claims.measurements) == {"ta_img", "ta_mem", "qta_img", "qta_mem"}
+    assert {name: claims.fields[name] for name in claims.measurements} == claims.measurements
+    assert (claims.fields["version"], claims.fields["scenario"]) == ("TEE.RA.1.0", "sce_no_as")
+    assert set(claims.endorsements) == {"ca/0", "ca/1"}
+    assert claims.hardware_id != claims.signer
+
+
+def test_the_order_of_members_is_part_of_what_is_signed_and_white_space_around_them_is_not() -> None:
+    loaded = json.loads(report())
+    assert verify(json.dumps(loaded).encode()) == verify(report())
+    loaded["payload"] = dict(reversed(loaded["payload"].items()))
+    assert reason_of(lambda: verify(json.dumps(loaded).encode())) is Reason.BAD_SIGNATURE
+
+
+def test_a_member_that_nobody_knows_may_stand_in_a_signed_payload() -> None:
+    payload = {**PAYLOAD, "key": {"pub_key": {"kty": "RSA"}, "enc_key": 'quoted " \\ \b\f\n\r\t\x01 é / \x7f'}}
+    text = render(payload)
+    assert '"quoted \\" \\\\ \\b\\f\\n\\r\\t\\u0001 é / \x7f"' in text
+    assert text == cjson(payload)
+    assert verify(report(payload)).fields["uuid"] == PAYLOAD["uuid"]
+
+
+def test_an_empty_object_is_printed_as_cjson_does() -> None:
+    assert render({"a": {}}) == '{\n\t"a":\t{\n\t}\n}'
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, None, ["text"], {"a": 1}])
+def test_a_payload_of_anything_but_texts_and_objects_is_malformed(value: object) -> None:
+    assert reason_of(lambda: verify(changed(report(), "payload", "extra", value=value))) is Reason.MALFORMED
+
+
+def test_deep_nesting_is_malformed() -> None:
+    deep: object = "bottom"
+    for _ in range(9):
+        deep = {"down": deep}
+    assert reason_of(lambda: verify(changed(report(), "payload", "extra", value=deep))) is Reason.MALFORMED
+    far = b'{"payload":' * 5000 + b"}" * 5000
+    assert reason_of(lambda: verify(far)) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("payload", "version"), "TEE.RA.2.0", Reason.UNSUPPORTED_FORMAT),
+        (("payload", "sign_alg"), "RS256", Reason.UNSUPPORTED_FORMAT),
+        (("payload", "hash_alg"), "SHA1", Reason.UNSUPPORTED_FORMAT),
+        (("payload", "scenario"), "sce_other", Reason.UNSUPPORTED_FORMAT),
+        (("payload", "scenario"), "sce_as_no_daa", Reason.MALFORMED),
+        (("payload", "scenario"), None, Reason.MALFORMED),
+        (("payload", "uuid"), "u" * 257, Reason.MALFORMED),
+        (("payload", "uuid"), "\ud800", Reason.MALFORMED),
+        (("payload", "nonce"), "", Reason.MALFORMED),
+        (("payload", "nonce"), b64u(bytes(65)), Reason.MALFORMED),
+        (("payload", "ta_img"), b64u(bytes(31)), Reason.MALFORMED),
+        (("payload", "ta_mem"), "not base64url", Reason.MALFORMED),
+        (("payload", "ta_mem"), "é" * 43, Reason.MALFORMED),
+        (("payload",), "text", Reason.MALFORMED),
+        (("handler",), "provisioning-output", Reason.MALFORMED),
+        (("report_sign",), {}, Reason.MALFORMED),
+        (("report_sign", "sce_other"), "AA", Reason.MALFORMED),
+        (("report_sign", "sce_no_as"), {}, Reason.MALFORMED),
+        (("report_sign", "sce_no_as"), b64u(bytes(256)), Reason.BAD_SIGNATURE),
+        (("akcert", "sce_no_as"), "text", Reason.MALFORMED),
+        (("akcert", "sce_no_as"), {"extra": "\ud800"}, Reason.MALFORMED),
+        (("akcert", "sce_no_as", "handler"), "report-output", Reason.MALFORMED),
+        (("akcert", "sce_no_as", "payload", "scenario"), "sce_as_no_daa", Reason.MALFORMED),
+        (("akcert", "sce_no_as", "payload", "sign_alg"), "RS256", Reason.UNSUPPORTED_FORMAT),
+        (("akcert", "sce_no_as", "payload", "ak_pub", "e"), "Aw", Reason.MALFORMED),
+        (("akcert", "sce_no_as", "payload", "ak_pub", "kty"), "EC", Reason.MALFORMED),
+        (("akcert", "sce_no_as", "payload", "qta_img"), b64u(bytes(32)), Reason.BAD_SIGNATURE),
+        (("akcert", "sce_no_as", "signature", "drk_cert"), b64u(b"!!!!"), Reason.MALFORMED),
+        (("akcert", "sce_no_as", "signature", "drk_cert"), b64u(b"AAAA"), Reason.MALFORMED),
+        (("akcert", "sce_no_as", "signature", "drk_sign"), b64u(bytes(256)), Reason.BAD_SIGNATURE),
+        (("extra",), "text", Reason.MALFORMED),
+    ],
+)
+def test_a_changed_member_is_refused(path: tuple[str, ...], value: object, reason: Reason) -> None:
+    loaded = json.loads(report())
+    place = loaded
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    assert reason_of(lambda: verify(json.dumps(loaded).encode())) is reason
+
+
+def test_a_member_that_stands_twice_is_malformed() -> None:
+    twice = report().replace(b'"uuid":', b'"uuid":"00000000-0000-0000-0000-000000000000","uuid":', 1)
+    assert reason_of(lambda: verify(twice)) is Reason.MALFORMED
+
+
+def test_base64url_with_padding_or_stray_bits_is_malformed() -> None:
+    signature = json.loads(report())["report_sign"]["sce_no_as"]
+    for text in (signature + "==", signature[:-1] + chr(ord(signature[-1]) + 1), signature.replace("_", "/")):
+        if text != signature:
+            spoiled = changed(report(), "report_sign", "sce_no_as", value=text)
+            assert reason_of(lambda: verify(spoiled)) is Reason.MALFORMED  # noqa: B023 - called at once
+
+
+def test_a_report_beyond_64_kib_is_too_large() -> None:
+    huge = changed(report(), "payload", "extra", value="x" * 65536)
+    assert reason_of(lambda: verify(huge)) is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'"text"', b"null", b"{}", b"\xff", b"NaN"])
+def test_other_bytes_are_malformed(data: bytes) -> None:
+    assert reason_of(lambda: verify(data)) is Reason.MALFORMED
+    assert reason_of(lambda: VERIFIER.endorsements_for(Evidence("itrustee", {"report": data}))) is Reason.MALFORMED
+
+
+# ── challenge and IMA log ─────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("challenge", [b"", CHALLENGE[:31], CHALLENGE + b"\0", CHALLENGE + bytes(32), bytes(32)])
+def test_the_challenge_is_compared_as_a_whole_and_never_padded(challenge: bytes) -> None:
+    assert reason_of(lambda: verify(report(), challenge=challenge)) is Reason.CHALLENGE_MISMATCH
+
+
+def test_without_a_challenge_the_claims_say_that_none_was_verified() -> None:
+    claims = verify(report(), challenge=None)
+    assert not claims.challenge_verified
+    assert "challenge" not in claims.checks
+
+
+@pytest.mark.parametrize("log", [LOG, b""])
+def test_a_log_is_bound_by_the_end_of_the_nonce(log: bytes) -> None:
+    claims = verify(with_log(log), log=log)
+    assert claims.checks[-2:] == ("ima-log", "challenge")
+    assert claims.fields["ima-log"] is True
+
+
+def test_the_envelope_may_bring_the_log() -> None:
+    envelope = json.dumps({"report": with_log(LOG).decode(), "ima_log": list(LOG)}).encode()
+    assert verify(envelope) == verify(with_log(LOG), log=LOG)
+    assert reason_of(lambda: verify(envelope, log=LOG)) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("log", [[256], [-1], "text", [1.5]])
+def test_a_log_in_the_envelope_that_is_no_bytes_is_malformed(log: object) -> None:
+    envelope = json.dumps({"report": report().decode(), "ima_log": log}).encode()
+    assert reason_of(lambda: verify(envelope)) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("log", [LOG + b"\n", LOG[:-1], b""])
+def test_another_log_is_a_mismatch(log: bytes) -> None:
+    assert reason_of(lambda: verify(with_log(LOG), log=log)) is Reason.LOG_MISMATCH
+
+
+def test_a_log_cannot_be_taken_away_or_added() -> None:
+    assert reason_of(lambda: verify(with_log(LOG))) is Reason.CHALLENGE_MISMATCH
+    assert reason_of(lambda: verify(report(), log=LOG)) is Reason.LOG_MISMATCH
+    assert verify(report()).fields["ima-log"] is False
+
+
+# ── who vouches: Huawei ───────────────────────────────────────────────────────────────────────────────────────────────
+def test_huaweis_authorities_are_asked_for() -> None:
+    asked = VERIFIER.endorsements_for(Evidence("itrustee", {"report": report()}))
+    assert [(ref.item, f"{ref.kind}/{ref.key}", ref.required) for ref in asked] == [
+        ("ca", "huawei-ca/itrustee", True),
+        ("crl", "huawei-ca/itrustee/crl", False),
+    ]
+
+
+def test_the_chain_is_mandatory() -> None:
+    assert reason_of(lambda: verify(report(), other=())) is Reason.MISSING_ENDORSEMENT
+
+
+def test_a_device_key_of_ones_own_vouches_for_nothing() -> None:
+    forger = Authority(NOW)
+    forged = ak_certificate(DRK, drk_certificate(DRK, forger.machine("machine"), forger), AK)
+    assert reason_of(lambda: verify(report(certificate=forged))) is Reason.BAD_SIGNATURE
+    other = rsa.generate_private_key(65537, 2048)
+    assert reason_of(lambda: verify(report(certificate=ak_certificate(other, DRK_CERT, AK)))) is Reason.BAD_SIGNATURE
+
+
+def test_a_report_by_another_ak_is_refused() -> None:
+    assert reason_of(lambda: verify(report(key=DRK))) is Reason.BAD_SIGNATURE
+
+
+def test_an_elliptic_device_key_signs_no_ak() -> None:
+    certificate = ak_certificate(DRK, MACHINE.encoded(Encoding.DER), AK)
+    assert reason_of(lambda: verify(report(certificate=certificate))) is Reason.BAD_SIGNATURE
+
+
+def test_a_small_ak_is_malformed() -> None:
+    small = rsa.generate_private_key(65537, 1024)  # noqa: S505 - what must be refused
+    certificate = ak_certificate(DRK, DRK_CERT, small)
+    assert reason_of(lambda: verify(report(certificate=certificate, key=small))) is Reason.MALFORMED
+
+
+def test_the_chain_is_judged_at_the_given_time_even_when_its_proof_is_remembered() -> None:
+    verify(report())
+    assert reason_of(lambda: verify(report(), now=NOW - timedelta(days=2))) is Reason.NOT_YET_VALID
+    assert reason_of(lambda: verify(report(), now=NOW + timedelta(days=31))) is Reason.EXPIRED
+
+
+def test_a_crl_that_is_given_must_hold() -> None:
+    empty = AUTHORITY.pki.crl(AUTHORITY.product, [])
+    assert "revocation" in verify(report(), ca=CA, crl=(empty,)).checks
+    revoking = AUTHORITY.pki.crl(AUTHORITY.product, [MACHINE])
+    assert reason_of(lambda: verify(report(), ca=CA, crl=(revoking,))) is Reason.REVOKED
+
+
+# ── who vouches: an attestation key service ───────────────────────────────────────────────────────────────────────────
+def certified(certificate: bytes, key: rsa.RSAPrivateKey = AK) -> bytes:
+    return report({**PAYLOAD, "scenario": "sce_as_no_daa"}, b64u(certificate + b"\0"), key)
+
+
+def test_an_ak_that_an_endorsed_service_certified_is_proven() -> None:
+    claims = verify(certified(CERTIFIED.pem), ak_issuer=(SERVICE.pem,), now=lab.NOW)
+    assert claims.checks == ("ak-certificate", "report-signature", "challenge")
+    assert set(claims.measurements) == {"ta_img", "ta_mem"}
+    assert set(claims.endorsements) == {"ak_issuer/0"}
+    assert claims.fields["scenario"] == "sce_as_no_daa"
+    assert claims.hardware_id == claims.signer
+
+
+def test_the_service_is_asked_for() -> None:
+    (ref,) = VERIFIER.endorsements_for(Evidence("itrustee", {"report": certified(CERTIFIED.pem)}))
+    assert (ref.item, ref.kind, ref.key, ref.required) == ("ak_issuer", "huawei-ak-issuer", "itrustee", True)
+
+
+def test_nobodys_word_for_an_ak_is_no_proof() -> None:
+    data = certified(CERTIFIED.pem)
+    stranger = lab.Identity.root("attestation key service")
+    assert reason_of(lambda: verify(data, now=lab.NOW)) is Reason.MISSING_ENDORSEMENT
+    assert reason_of(lambda: verify(data, ak_issuer=(stranger.pem,), now=lab.NOW)) is Reason.BAD_CHAIN
+    assert reason_of(lambda: verify(data, ak_issuer=(SERVICE.pem,) * 9, now=lab.NOW)) is Reason.TOO_LARGE
+
+
+def test_certificate_and_service_are_judged_at_the_given_time() -> None:
+    data = certified(CERTIFIED.pem)
+    late = lab.NOW + 31 * lab.DAY
+    assert reason_of(lambda: verify(data, ak_issuer=(SERVICE.pem,), now=late)) is Reason.EXPIRED
+    old = lab.issue(
+        lab.name("attestation key service"), SERVICE.key, "attestation key service", SERVICE.key, authority=True,
+        window=(lab.NOW - 9 * lab.DAY, lab.NOW - lab.DAY),
+    )  # fmt: skip
+    assert reason_of(lambda: verify(data, ak_issuer=(old.pem,), now=lab.NOW)) is Reason.EXPIRED
+
+
+def test_a_certified_ak_must_be_rsa_and_have_signed_the_report() -> None:
+    elliptic = certified(SERVICE.issue("AK").pem)
+    assert reason_of(lambda: verify(elliptic, ak_issuer=(SERVICE.pem,), now=lab.NOW)) is Reason.MALFORMED
+    stolen = certified(CERTIFIED.pem, key=DRK)
+    assert reason_of(lambda: verify(stolen, ak_issuer=(SERVICE.pem,), now=lab.NOW)) is Reason.BAD_SIGNATURE
