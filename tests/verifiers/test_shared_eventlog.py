@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import struct
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._shared.eventlog import MAX_EVENTS, MAX_LOG, replay_ima_ascii, replay_tcg2
 
-SHA256, SHA384 = 0x0B, 0x0C
+SHA1, SHA256, SHA384 = 0x04, 0x0B, 0x0C
 REM3 = frozenset({4})
 
 
@@ -113,6 +114,40 @@ def test_no_bytes_raise_anything_but_bad_evidence(noise: bytes, at: int) -> None
         assert all(len(value) == 32 for value in replay_tcg2(log, "sha256").values())
 
 
+# ── TPM ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_real_log_of_a_tpm_replays_in_each_of_its_banks(vectors: Path) -> None:
+    tpm = vectors / "evidence/tpm"
+    log = (tpm / "gce-cos-85-nonce9009.eventlog.bin").read_bytes()
+    for number, bank in enumerate(("sha1", "sha256", "sha384")):
+        pcrs = json.loads((tpm / f"gce-cos-85-nonce9009_q{number}.expect.json").read_text())["pcrs"]
+        assert {str(pcr): value.hex() for pcr, value in replay_tcg2(log, bank).items()} == {
+            str(pcr): pcrs[str(pcr)] for pcr in range(10)
+        }
+
+
+def test_register_0_starts_with_the_locality_of_the_start() -> None:
+    def started(data: bytes) -> bytes:
+        digest = (SHA256, b"\x11" * 32)
+        none = event(0, (SHA256, bytes(32)), kind=3, data=data)
+        return HEADER + none + event(0, digest) + event(7, digest)
+
+    replayed = replay_tcg2(started(b"StartupLocality\0\3"), "sha256")
+    assert replayed[0] == hashlib.sha256(bytes(31) + b"\3" + b"\x11" * 32).digest()
+    assert replayed[7] == EXTENDED
+    assert replay_tcg2(started(b"SP800-155 Event3"), "sha256")[0] == EXTENDED
+    assert reason_of(started(b"StartupLocality\0")) is reason_of(started(b"StartupLocality\0\3\0")) is Reason.MALFORMED
+
+
+def test_a_locality_alone_extends_nothing() -> None:
+    log = HEADER + event(0, (SHA256, bytes(32)), kind=3, data=b"StartupLocality\0\3")
+    assert replay_tcg2(log, "sha256") == {}
+
+
+def test_a_bank_that_the_log_does_not_have_is_malformed() -> None:
+    assert reason_of(HEADER + EVENT, "sha1") is Reason.MALFORMED
+    assert replay_tcg2(header((SHA1, 20)) + event(1, (SHA1, b"\x11" * 20)), "sha1").keys() == {1}
+
+
 # ── IMA ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def template_data(file_digest: bytes, path: bytes) -> bytes:
     fields = (b"sha256:\0" + file_digest, path + b"\0")
@@ -182,7 +217,8 @@ def test_an_entry_whose_template_digest_is_of_something_else_is_a_mismatch() -> 
         "",
         "4 short",
         ima_line(4, "/a").replace("4 ", "four ", 1),
-        ima_line(4, "/a").replace("ima-ng", "ima-sig"),
+        ima_line(4, "/a").replace("ima-ng", "ima-buf"),
+        ima_line(4, "/a zz").replace("ima-ng", "ima-sig"),
         ima_line(4, "/a", template_hash="sha384"),
         ima_line(4, "/a") + "\n" + ima_line(4, "/b"),
         "4 " + "zz" * 20 + " ima-ng sha256:00 /a",
@@ -190,6 +226,15 @@ def test_an_entry_whose_template_digest_is_of_something_else_is_a_mismatch() -> 
 )
 def test_a_line_that_is_no_ima_ng_entry_is_malformed(line: str) -> None:
     assert ima_reason(line.encode()) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize("signature", [b"", b"\3\2\4signed"])
+def test_a_signed_entry_is_extended_with_its_signature(signature: bytes) -> None:
+    data = template_data(b"\x07" * 32, b"/usr/bin/signed") + struct.pack("<I", len(signature)) + signature
+    noted = hashlib.sha256(data).hexdigest()
+    line = f"10 {noted} ima-sig sha256:{'07' * 32} /usr/bin/signed {signature.hex()}\n"
+    digest = hashlib.sha384(bytes(48) + hashlib.sha384(data).digest()).digest()
+    assert replay_ima_ascii(line.encode(), "sha384", frozenset({10})) == {10: digest}
 
 
 def test_an_ima_log_beyond_the_limits_is_too_large() -> None:
