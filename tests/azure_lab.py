@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -94,7 +95,7 @@ def _hardware(tee: str) -> Vendor:
     return AmdVendor(NOW) if tee == "az-snp-vtpm" else IntelVendor("tdx", NOW)
 
 
-def _verifier(tee: str, anchors: dict[str, tuple[bytes, ...]]) -> Verifier:
+def _verifier(tee: str, anchors: Mapping[str, tuple[bytes, ...]]) -> Verifier:
     return AzSnpVerifier(anchors) if tee == "az-snp-vtpm" else AzTdxVerifier(anchors)
 
 
