@@ -59,6 +59,6 @@ def _prover(vendor: Vendor, now: datetime) -> Callable[[Evidence], object]:
     def prove(evidence: Evidence) -> object:
         refs = verifier.endorsements_for(evidence)
         items = {ref.item: known[name] for ref in refs if (name := f"{ref.kind}/{ref.key}") in known}
-        return verifier.verify(evidence, Endorsements(items), challenge=_CHALLENGE, now=now)
+        return verifier.verify(evidence, Endorsements(items), challenge=_CHALLENGE[: verifier.challenge_bytes], now=now)
 
     return prove
