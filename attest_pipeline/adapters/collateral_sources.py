@@ -29,10 +29,12 @@ DEFAULT_SITES: Final[Mapping[str, str]] = {
     "intel": "https://api.trustedservices.intel.com/",
     intel.ROOT_CRL_SITE: "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",
     "amd": "https://kdsintf.amd.com/",
+    "hygon": "https://cert.hygon.cn/",
 }
 DEFAULT_RATES: Final[Mapping[str, Rate]] = {
     "intel": Rate(interval=0.5, burst=16),
     "amd": Rate(interval=10.0, burst=3),
+    "hygon": Rate(interval=2.0, burst=2),
 }
 """AMD's KDS grants about one VCEK each ten seconds to an address; the burst is for a product's chain and CRL."""
 

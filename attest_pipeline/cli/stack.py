@@ -171,9 +171,7 @@ class Stack:
             "ATTEST_NATS_URL": self.broker.url,
             "ATTEST_CREDENTIALS": str(self.broker.credentials(kind)),
             "ATTEST_HEALTH_PORT": str(health),
-            **settings_of(
-                kind, self._site, self._tenants, self._plan.epoch_seconds, collateral=self._plan.collateral
-            ),
+            **settings_of(kind, self._site, self._tenants, self._plan.epoch_seconds, collateral=self._plan.collateral),
         }
         return Worker(name, kind, environment, self._site.logs / f"{name}.log", health)
 

@@ -78,7 +78,9 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
 
 
 def worker(
-    kind: Annotated[str, typer.Argument(help="parse, match, appraise, sign, all, webhook, collateral, bell or config.")],
+    kind: Annotated[
+        str, typer.Argument(help="parse, match, appraise, sign, all, webhook, collateral, bell or config.")
+    ],
 ) -> NoReturn:
     """Run one worker kind in this process, with settings from ATTEST_* (docs/operations.md)."""
     os.chdir(ROOT)

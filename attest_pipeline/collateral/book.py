@@ -4,16 +4,18 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from attest_pipeline.collateral.amd import AmdChain, AmdCrl, AmdLeaf
+from attest_pipeline.collateral.hygon import HygonChip
 from attest_pipeline.collateral.intel import IntelDcap
 from attest_pipeline.collateral.recipes import BadCollateral, Documents, Recipe, Unserved, split_name
 from attest_pipeline.collateral.records import MAX_RECORD, Record
 from attest_pipeline.model import EndorsementKind, TrustAnchor
 
-_SERVED: Mapping[EndorsementKind, type[IntelDcap | AmdChain | AmdCrl | AmdLeaf]] = {
+_SERVED: Mapping[EndorsementKind, type[IntelDcap | AmdChain | AmdCrl | AmdLeaf | HygonChip]] = {
     EndorsementKind.INTEL_DCAP: IntelDcap,
     EndorsementKind.AMD_CHAIN: AmdChain,
     EndorsementKind.AMD_CRL: AmdCrl,
     EndorsementKind.AMD_LEAF: AmdLeaf,
+    EndorsementKind.HYGON_HSK_CEK: HygonChip,
 }
 
 

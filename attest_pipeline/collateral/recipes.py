@@ -126,7 +126,7 @@ def load_crl(data: bytes) -> x509.CertificateRevocationList:
             return x509.load_pem_x509_crl(text)
         der = bytes.fromhex(text.decode()) if re.fullmatch(rb"[0-9A-Fa-f]+", text) else data
         return x509.load_der_x509_crl(der)
-    except ValueError as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise BadCollateral(f"no CRL: {str(error)[:80]}") from None
 
 

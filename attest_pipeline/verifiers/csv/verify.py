@@ -45,7 +45,7 @@ def find_hsk_cek(evidence: Evidence, endorsements: Endorsements) -> bytes:
 @lru_cache(maxsize=8192)
 def prove_chain(hsk_cek: bytes, pek: bytes, roots: tuple[Sm2Key, ...]) -> Chain:
     """PEK proven up to a pinned root; remembered by content. Raises BadEvidence(BAD_SIGNATURE | BAD_CHAIN | …)."""
-    cek, signer = _prove_chip(hsk_cek, roots), abi.read_csv(pek)
+    cek, signer = prove_chip(hsk_cek, roots), abi.read_csv(pek)
     _require_kind(signer, abi.PEK, "PEK")
     if not _is_signed_by(signer, cek.key, cek.user_id, abi.CEK):
         raise BadEvidence(Reason.BAD_SIGNATURE, "PEK certificate is not signed by the CEK of this chip")
@@ -54,8 +54,8 @@ def prove_chain(hsk_cek: bytes, pek: bytes, roots: tuple[Sm2Key, ...]) -> Chain:
 
 
 @lru_cache(maxsize=8192)
-def _prove_chip(hsk_cek: bytes, roots: tuple[Sm2Key, ...]) -> Certificate:
-    """CEK proven up to a pinned root."""
+def prove_chip(hsk_cek: bytes, roots: tuple[Sm2Key, ...]) -> Certificate:
+    """CEK proven up to a pinned root. Raises BadEvidence(BAD_SIGNATURE | BAD_CHAIN | …)."""
     hsk, cek = abi.read_ca(hsk_cek[: abi.CA_CERT]), abi.read_csv(hsk_cek[abi.CA_CERT :])
     _require_kind(hsk, abi.HSK, "HSK")
     _require_kind(cek, abi.CEK, "CEK")
