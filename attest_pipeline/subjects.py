@@ -53,7 +53,8 @@ PARSE: Final = "parse"
 CONFIG: Final = "config"
 NONCES: Final = "nonces"
 BUCKETS: Final = (CONFIG, NONCES)
-"""Key-value buckets: immutable configuration versions with one current pointer per tenant; nonces already used."""
+"""Key-value buckets: immutable configuration versions with one current pointer per tenant; nonces already used (and
+Evidence already touched, by `parse`)."""
 
 EPOCH: Final = "attest.v1.epoch"
 """Tenant's view of the epoch bell."""

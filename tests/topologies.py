@@ -38,9 +38,10 @@ STAGES: Final = ("parse", "parse", "match", "appraise", "sign")
 FUSED: Final = ("all", "all")
 IN_MEMORY: Final = "in memory"
 TOPOLOGIES: Final = {IN_MEMORY: STAGES, "one process": FUSED, "a process per stage": STAGES}
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds until something that does not happen fails the test."""
-QUICK: Final = Provisioning(ack_waits=(2.0,))
+QUICK: Final = Provisioning(ack_waits=(2.0, 4.0, 6.0, 8.0), max_ack_pending=512)
+"""Redelivers soon, but not so soon that a busy machine takes slow for lost."""
 
 
 class Deployment:

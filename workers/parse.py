@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import logging
-import random
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
@@ -41,9 +40,7 @@ QUEUE: Final = "parse"
 _RETRY_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.1
 _SUSPECT: Final = 2
-"""Deliveries before the last: what comes that often may be what kills its judge. It is sent back for a random while, to
-come apart from its neighbours, then judged alone, and the last time not touched."""
-_SCATTER_SECONDS: Final = (0.1, 4.0)
+"""Deliveries before the last in which Evidence is judged alone, because it may be what killed its judge before."""
 _TICKS_KEPT: Final = 64
 _TURN: Final = 8
 """Evidences proven in a row before the interactive lane has its turn: about two milliseconds."""
@@ -94,22 +91,36 @@ class Intake:
                 _log.warning("evidence left to redelivery", extra={"messages": len(messages), "why": str(error)})
 
     async def _durable(self, messages: Sequence[Message]) -> None:
-        """Judge together what came together; what is suspected of killing its judge is judged alone, after the rest."""
-        frames: dict[tuple[str, str], list[Submission]] = defaultdict(list)
+        """Judge together what came together; what came too often is suspected of killing its judge."""
+        frames: dict[str, list[Submission]] = defaultdict(list)
+        suspects: list[tuple[Origin, Message]] = []
         for message in messages:
             origin = _origin(message)
             if origin is None:
                 await self._bury(subjects.dead("unknown", "unknown"), message.data)
                 await self._bus.ack(message.reply)
-            elif message.attempt == self._attempts - _SUSPECT:
-                await self._bus.retry_later(message.reply, random.uniform(*_SCATTER_SECONDS))  # noqa: S311 - no secret
+            elif message.attempt >= self._attempts - _SUSPECT:
+                suspects.append((origin, message))
+            elif origin.lane is Lane.BATCH:
+                await self._frame(origin.tenant, _entries(message, origin))
             else:
-                last = message.attempt >= self._attempts
-                alone = origin.lane is Lane.BATCH or message.attempt > self._attempts - _SUSPECT
-                frame = frames[message.reply if alone else "", origin.tenant]
-                frame.extend(_submissions(message, origin, last_attempt=last))
-        for (_, tenant), submissions in sorted(frames.items(), key=itemgetter(0)):
+                frames[origin.tenant].append(_single(message, origin))
+        for tenant, submissions in frames.items():
             await self._frame(tenant, submissions)
+        await self._judge_alone(suspects)
+
+    async def _judge_alone(self, suspects: Sequence[tuple[Origin, Message]]) -> None:
+        """Mark each before it is touched; what has a mark already and comes for the last time is not touched again.
+
+        What has none goes first: it was never reached, because another killed the process before it. Storing the mark
+        is also the barrier behind which what was handed on before is safe.
+        """
+        marks = [_mark(message) for _, message in suspects]
+        known = [await self._bus.get(subjects.NONCES, mark) is not None for mark in marks]
+        for is_known, mark, (origin, message) in sorted(zip(known, marks, suspects, strict=True), key=itemgetter(0)):
+            await self._bus.put(subjects.NONCES, mark, b"")
+            last = message.attempt >= self._attempts + (not is_known)
+            await self._frame(origin.tenant, _submissions(message, origin, last_attempt=last))
 
     async def _interactive(self, message: Message) -> None:
         origin = _origin(message)
@@ -276,13 +287,19 @@ def _decoded(message: Message) -> EvidenceCollection | BadEvidence:
         return error
 
 
+def _mark(message: Message) -> str:
+    """Key under which it is noted that this stored message was touched."""
+    stored = f"{message.subject} {message.received_at} ".encode() + message.data
+    return f"touched-{hashlib.sha256(stored).hexdigest()}"
+
+
 def _submissions(message: Message, origin: Origin, *, last_attempt: bool) -> list[Submission]:
     if origin.lane is Lane.BATCH:
         return _entries(message, origin, last_attempt=last_attempt)
     return [_single(message, origin, last_attempt=last_attempt)]
 
 
-def _single(message: Message, origin: Origin, *, last_attempt: bool) -> Submission:
+def _single(message: Message, origin: Origin, *, last_attempt: bool = False) -> Submission:
     evidence = _decoded(message)
     reply = ""
     wanted = message.headers.get(REPLY_HEADER)
@@ -296,7 +313,7 @@ def _single(message: Message, origin: Origin, *, last_attempt: bool) -> Submissi
     )
 
 
-def _entries(message: Message, origin: Origin, *, last_attempt: bool) -> list[Submission]:
+def _entries(message: Message, origin: Origin, *, last_attempt: bool = False) -> list[Submission]:
     """One submission for each entry; entries share the ack, so the message is done when all its results are stored."""
 
     def submission(agent: str, evidence: EvidenceCollection | BadEvidence, data: bytes) -> Submission:

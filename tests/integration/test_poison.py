@@ -18,7 +18,8 @@ from attest_pipeline.model import EpochChallenge, Evidence, EvidenceCollection
 from attest_pipeline.simulator.device import Vendor
 
 STAGES: Final = ("parse", "match", "appraise", "sign")
-NEIGHBOURS: Final = 200
+NEIGHBOURS: Final = 100
+SOON: Final = Provisioning(ack_waits=(1.5,), max_ack_pending=128)
 _PLUGIN: Final = """
 import os, signal
 
@@ -66,7 +67,7 @@ async def test_evidence_that_kills_its_process_is_a_dead_letter_and_its_neighbou
     site = copied(origin, tmp_path / "site")
     _admit(site)
     plugin = _install(tmp_path / "plugin")
-    async with on_nats(site, STAGES, environment=plugin, provisioning=Provisioning(ack_waits=(1.0,))) as deployment:
+    async with on_nats(site, STAGES, environment=plugin, provisioning=SOON) as deployment:
         client = await Client.join(deployment)
         tick = await client.tick()
         records = [
