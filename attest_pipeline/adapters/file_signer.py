@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -40,7 +41,7 @@ class FileSigner:
             private = serialization.load_pem_private_key(path.read_bytes(), password=None)
         except FileNotFoundError:
             raise Misconfigured(f"{path} is missing: `attest up` makes a signing key") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise Misconfigured(f"{path} is no private key: {error}") from None
         if not isinstance(private, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
             raise Misconfigured(f"{path}: {type(private).__name__} cannot sign tokens")
