@@ -40,11 +40,13 @@ class CollateralStore:
         try:
             await asyncio.to_thread(state.mkdir, 0o700, parents=True, exist_ok=True)
             database = await aiosqlite.connect(path, isolation_level=None)
-            for statement in (*_SETTINGS, _TABLE):
-                await database.execute(statement)
-            await _check_version(database, path)
         except (sqlite3.Error, OSError) as error:
-            raise Misconfigured(f"{path} cannot be used ({error}); it is a cache and may be removed") from None
+            raise _unusable(path, error) from None
+        try:
+            await _prepare(database)
+        except sqlite3.Error as error:
+            await database.close()
+            raise _unusable(path, error) from None
         return cls(database)
 
     async def load(self) -> list[Record]:
@@ -87,10 +89,16 @@ def _records(bodies: Iterable[bytes]) -> list[Record]:
     return sorted((_decoder.decode(body) for body in bodies), key=lambda record: record.fetched_at)
 
 
-async def _check_version(database: aiosqlite.Connection, path: Path) -> None:
-    """A file of another version is left alone: it may be of a newer release that is to come back."""
+async def _prepare(database: aiosqlite.Connection) -> None:
+    """Settings and table; a file of another version is left alone: a newer release may come back to it."""
+    for statement in _SETTINGS:
+        await database.execute(statement)
     ((found,),) = await database.execute_fetchall("PRAGMA user_version")
     if found not in (0, _VERSION):
-        await database.close()
-        raise Misconfigured(f"{path} is of version {found}, not {_VERSION}; it is a cache and may be removed")
+        raise sqlite3.DatabaseError(f"it is of version {found}, not {_VERSION}")
+    await database.execute(_TABLE)
     await database.execute(f"PRAGMA user_version={_VERSION}")
+
+
+def _unusable(path: Path, error: Exception) -> Misconfigured:
+    return Misconfigured(f"{path} cannot be used ({error}); it is a cache and may be removed")
