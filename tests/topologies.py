@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from attest_pipeline import subjects
 from attest_pipeline.adapters import config_dir
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.file_signer import FileSigner
@@ -23,6 +24,7 @@ from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.simulated import write_tenant
 from attest_pipeline.cli.stack import POLICIES, Plan, Stack, Worker, free_ports
+from attest_pipeline.errors import Unavailable
 from attest_pipeline.pipeline import Pipeline, Snapshot
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
@@ -64,6 +66,17 @@ class Deployment:
     async def counts(self, stream: str) -> Mapping[str, int]:
         """Messages that a stream holds, by subject."""
         raise NotImplementedError
+
+    async def settled(self) -> Mapping[str, int]:
+        """Results by subject, once every Evidence is acked."""
+
+        async def acked() -> bool:
+            with contextlib.suppress(Unavailable):  # a server that was killed is not back yet
+                return not await self.counts(subjects.EVIDENCE)
+            return False
+
+        await eventually(acked, "Evidence was not acked")
+        return await self.counts(subjects.RESULTS)
 
     def deaths(self) -> list[str]:
         """Workers that ended and were started again."""

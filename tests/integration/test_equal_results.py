@@ -9,7 +9,7 @@ import verifiers_conformance
 from bus_client import Client, details
 from topologies import ARCHIVE, Deployment, library
 
-from attest_pipeline import subjects, wire
+from attest_pipeline import wire
 from attest_pipeline.freshness import Tick
 from attest_pipeline.model import EvidenceCollection, SuppliedChallenge
 from attest_pipeline.pipeline import Pipeline
@@ -99,5 +99,5 @@ async def test_every_member_of_a_fleet_gets_the_verdict_it_must_in_the_bytes_of_
     assert not wrong
     with library(deployment.site) as pipeline:
         assert not _differing(client, pipeline, collections, tokens, tick)
-    counts = await deployment.counts(subjects.RESULTS)
+    counts = await deployment.settled()
     assert {counts[f"result.acme.{member.agent}"] for member in fleet} == {1}

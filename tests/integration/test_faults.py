@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
 from bus_client import Client, over_tick, record
@@ -79,13 +79,6 @@ def _differences(moments: Sequence[float]) -> list[float]:
     return [later - earlier for earlier, later in zip([0.0, *moments], moments, strict=False)]
 
 
-async def _results(deployment: OnNats) -> Mapping[str, int]:
-    try:
-        return await deployment.counts(subjects.RESULTS)
-    except Unavailable:  # the server that was killed is not back yet
-        return {}
-
-
 @pytest.mark.integration
 async def test_every_evidence_has_exactly_one_result_though_every_process_is_killed(
     site: Site, vendors: Sequence[Vendor], seed: int
@@ -96,13 +89,8 @@ async def test_every_evidence_has_exactly_one_result_though_every_process_is_kil
         killing = asyncio.create_task(_kill_everything(deployment, random.Random(seed)))
         await _publish(client, records, LOAD_SECONDS)
         await killing
-
-        async def complete() -> bool:
-            return len(await _results(deployment)) == EVIDENCES and not await deployment.counts(subjects.EVIDENCE)
-
-        await eventually(complete, f"SEED={seed}: results are missing, or Evidence was not acked")
-        counts = await deployment.counts(subjects.RESULTS)
-        assert set(counts.values()) == {1}, f"SEED={seed}"
+        counts = await deployment.settled()
+        assert sorted(counts.values()) == [1] * EVIDENCES, f"SEED={seed}"
         statuses = {client.checked(await deployment.last(subjects.RESULTS, subject)).status for subject in counts}
         assert statuses == {Status.AFFIRMING}, f"SEED={seed}"
         assert {name.split("-")[0] for name in deployment.deaths()} == set(STAGES), f"SEED={seed}"
@@ -122,7 +110,7 @@ async def test_a_redelivered_evidence_gives_the_same_bytes_and_one_stored_result
         os.kill(sign, signal.SIGCONT)
         for number in range(len(records)):
             assert await client.token(f"agent-{number}") == await client.token(f"agent-{number}")
-        assert set((await deployment.counts(subjects.RESULTS)).values()) == {1}
+        assert set((await deployment.settled()).values()) == {1}
 
 
 # ── the control, in memory ────────────────────────────────────────────────────────────────────────────────────────────
