@@ -68,6 +68,7 @@ class EndorsementKind(StrEnum):
     AMD_LEAF = "amd-leaf"
     AMD_CRL = "amd-crl"
     ARM_CPAK = "arm-cpak"
+    PSA_IAK = "psa-iak"
     HUAWEI_CA = "huawei-ca"
     TPM_AK = "tpm-ak"
     TPM_AK_CERT = "tpm-ak-cert"

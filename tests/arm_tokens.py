@@ -7,7 +7,6 @@ import cbor2
 import pytest
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.jws import b64u
 from attest_pipeline.simulator import arm_token
 
 LEGACY = "http://arm.com/CCA-SSD/1.0.0"
@@ -36,9 +35,16 @@ def collection(platform: bytes | None, realm: bytes | None) -> bytes:
     return cbor2.dumps(cbor2.CBORTag(399, {label: token for label, token in tokens.items() if token is not None}))
 
 
-def jwk(key: arm_token.P384Key) -> bytes:
-    x, y = b64u(key.point[1:49]).decode(), b64u(key.point[49:]).decode()
-    return json.dumps({"kty": "EC", "crv": "P-384", "x": x, "y": y}).encode()
+def jwk(key: arm_token.Key) -> bytes:
+    """The key as a vendor would endorse it, without the mark of a simulator."""
+    members = json.loads(arm_token.jwk(key))
+    del members["simulator"]
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
+def flipped(genuine: bytes, offset: int) -> bytes:
+    """The bytes with one bit of one of them flipped, another bit at each offset."""
+    return genuine[:offset] + bytes([genuine[offset] ^ (1 << offset % 8)]) + genuine[offset + 1 :]
 
 
 def reason_of(call: Callable[[], object]) -> Reason:

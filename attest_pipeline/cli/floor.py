@@ -24,6 +24,7 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "tdx": ("P-256", "P-256"),
     "sgx": ("P-256", "P-256"),
     "cca": ("P-384", "P-384"),
+    "psa": ("P-256",),
     "virtcca": ("P-521", "P-521"),
     "nitro": ("P-384",),
     "csv": ("SM2",),

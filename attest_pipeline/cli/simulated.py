@@ -21,6 +21,7 @@ from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
 from attest_pipeline.simulator.itrustee import ItrusteeVendor
+from attest_pipeline.simulator.psa import PsaVendor
 from attest_pipeline.simulator.tpm import TpmVendor
 
 
@@ -35,6 +36,7 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "virtcca": lambda: VirtccaVendor(now),
         "nitro": lambda: AwsVendor(now),
         "csv": CsvVendor,
+        "psa": PsaVendor,
         "itrustee": lambda: ItrusteeVendor(now),
         "tpm": lambda: TpmVendor(now),
         "az-snp-vtpm": lambda: AzureVendor(snp()),

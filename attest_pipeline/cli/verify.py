@@ -24,6 +24,7 @@ MAIN_ITEMS: Final = {
     "sgx": "quote",
     "snp": "report",
     "cca": "token",
+    "psa": "token",
     "virtcca": "token",
     "nitro": "document",
     "csv": "report",

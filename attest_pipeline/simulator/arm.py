@@ -1,7 +1,6 @@
 """Simulated Arm CCA vendor: realms on simulated platforms, each platform endorsed by its CPAK."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -9,15 +8,31 @@ from typing import Final, NamedTuple
 import cbor2
 
 from attest_pipeline.errors import Reason
-from attest_pipeline.jws import b64u
 from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
 from attest_pipeline.simulator import arm_token
-from attest_pipeline.simulator.device import COMMON_FAULTS, MARK, Fault
+from attest_pipeline.simulator.device import COMMON_FAULTS, Fault
 
-_LEGACY_PROFILE: Final = "http://arm.com/CCA-SSD/1.0.0"
-_PLATFORM_PROFILE: Final = "tag:arm.com,2023:cca_platform#1.0.0"
-_REALM_PROFILE: Final = "tag:arm.com,2023:realm#1.0.0"
 _EAT_CWT: Final = 263
+
+
+class Generation(NamedTuple):
+    """What tokens of one age look like; `realm` is None for the legacy format, whose key claim is a bare point."""
+
+    platform: str
+    realm: str | None
+    added_platform: dict[int, object]
+    added_realm: dict[int, object]
+
+
+LEGACY: Final = Generation("http://arm.com/CCA-SSD/1.0.0", None, {}, {})
+DRAFT: Final = Generation("tag:arm.com,2023:cca_platform#1.0.0", "tag:arm.com,2023:realm#1.0.0", {}, {})
+RMM_2: Final = Generation(
+    "tag:arm.com,2024:cca_platform#2.0.0",
+    "tag:arm.com,2024:realm#2.0.0",
+    {2394: 1, 2403: b"\x02"},
+    {256: b"\x01" + hashlib.sha256(b"simulated realm instance").digest(), 44243: 1, 44244: 0},
+)
+_GENERATIONS: Final = (LEGACY, DRAFT, RMM_2)
 
 
 class Realm(NamedTuple):
@@ -29,7 +44,7 @@ class Realm(NamedTuple):
 
 
 class CcaVendor:
-    """Test vendor for `cca`: even devices speak the legacy format of RMM 1.0 (tag 399), odd ones the draft's (tag 907).
+    """Test vendor for `cca`: by turns, devices speak the format of RMM 1.0 (tag 399), the draft's, and RMM 2.0's (907).
 
     A platform holds 64 realms. Nothing of CCA has a validity, so the time is not used.
     """
@@ -49,7 +64,7 @@ class CcaVendor:
         """The CPAK of each platform made so far, as a JWK."""
         implementation = arm_token.IMPLEMENTATION.hex()
         return {
-            f"{EndorsementKind.ARM_CPAK}/{implementation}/{_instance_id(number).hex()}": (_jwk(key),)
+            f"{EndorsementKind.ARM_CPAK}/{implementation}/{_instance_id(number).hex()}": (arm_token.jwk(key),)
             for number, key in self._platforms.items()
         }
 
@@ -66,10 +81,11 @@ class CcaVendor:
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Token of device `serial` over the challenge."""
         realm = self._realm(serial, fault)
-        claims = arm_token.realm_claims(challenge, realm.key_claim, fault)
-        if _speaks_draft(serial):
-            claims[265] = _REALM_PROFILE
-        token = _collection(serial, realm.platform_token, arm_token.sign1(realm.key, cbor2.dumps(claims)))
+        spoken = _generation(serial)
+        claims = arm_token.realm_claims(challenge, realm.key_claim, fault) | spoken.added_realm
+        if spoken.realm is not None:
+            claims[265] = spoken.realm
+        token = _collection(spoken, realm.platform_token, arm_token.sign1(realm.key, cbor2.dumps(claims)))
         return Evidence("cca", {"token": arm_token.spoil(token, fault)})
 
     def _realm(self, serial: int, fault: Fault | None) -> Realm:
@@ -84,18 +100,18 @@ class CcaVendor:
             self._platforms[number] = arm_token.P384Key()
         signer = self._foreign if fault is Fault.FOREIGN_CHAIN else self._platforms[number]
         key = arm_token.P384Key()
-        key_claim = _cose_key(key) if _speaks_draft(serial) else key.point
-        profile = _PLATFORM_PROFILE if _speaks_draft(serial) else _LEGACY_PROFILE
-        claims = arm_token.platform_claims(profile, key_claim, _instance_id(number), fault)
-        return Realm(key, key_claim, arm_token.sign1(signer, cbor2.dumps(claims)))
+        spoken = _generation(serial)
+        key_claim = key.point if spoken.realm is None else _cose_key(key)
+        claims = arm_token.platform_claims(spoken.platform, key_claim, _instance_id(number), fault)
+        return Realm(key, key_claim, arm_token.sign1(signer, cbor2.dumps(claims | spoken.added_platform)))
 
 
-def _speaks_draft(serial: int) -> bool:
-    return serial % 2 == 1
+def _generation(serial: int) -> Generation:
+    return _GENERATIONS[serial % len(_GENERATIONS)]
 
 
-def _collection(serial: int, platform: bytes, realm: bytes) -> bytes:
-    if _speaks_draft(serial):
+def _collection(spoken: Generation, platform: bytes, realm: bytes) -> bytes:
+    if spoken.realm is not None:
         records = {arm_token.PLATFORM: [_EAT_CWT, platform], arm_token.REALM: [_EAT_CWT, realm]}
         return cbor2.dumps(cbor2.CBORTag(907, records))
     return cbor2.dumps(cbor2.CBORTag(399, {arm_token.PLATFORM: platform, arm_token.REALM: realm}))
@@ -103,11 +119,6 @@ def _collection(serial: int, platform: bytes, realm: bytes) -> bytes:
 
 def _cose_key(key: arm_token.P384Key) -> bytes:
     return cbor2.dumps({1: 2, -1: 2, -2: key.point[1:49], -3: key.point[49:]})
-
-
-def _jwk(key: arm_token.P384Key) -> bytes:
-    x, y = b64u(key.point[1:49]).decode(), b64u(key.point[49:]).decode()
-    return json.dumps({"kty": "EC", "crv": "P-384", "x": x, "y": y, "simulator": MARK}).encode()
 
 
 def _instance_id(platform: int) -> bytes:

@@ -1,9 +1,11 @@
-"""Simulated tokens of Arm CCA and of virtCCA, which borrows their labels: claims sets, and keys that sign them.
+"""Simulated tokens of Arm CCA, of virtCCA with the same labels, and of PSA: claims sets, and keys that sign them.
 
 Written from the RMM specification and not from the verifier, so that a mistake in either shows.
 """
 
 import hashlib
+import json
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import cbor2
@@ -12,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from attest_pipeline.model import ReferenceValueSet
+from attest_pipeline.jws import b64u
+from attest_pipeline.model import MARK, ReferenceValueSet
 from attest_pipeline.simulator.device import Fault
 
 PLATFORM, REALM = 44234, 44241
@@ -39,20 +42,38 @@ class Key(Protocol):
         ...
 
 
-class P384Key:
-    """A new P-384 key. AWS-LC signs with it in half the time of OpenSSL."""
+class _AwslcKey:
+    """A new key of AWS-LC, which signs in half the time of OpenSSL."""
+
+    def __init__(self, curve: awslc.ECType, hash_name: str, size: int) -> None:
+        self._key = awslc.EC.new_generate(curve)
+        self._hash = hash_name
+        self._size = size
+        coordinates = self._key.get_public_coords()
+        self.point = b"\x04" + coordinates.x.rjust(size, b"\0") + coordinates.y.rjust(size, b"\0")
+
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA signature by the hash of the curve."""
+        signature = self._key.sign(hashlib.new(self._hash, message).digest())
+        return bytes(awslc.EC.decode_der_signature_to_padded_pair(signature, pad_to=self._size))
+
+
+class P256Key(_AwslcKey):
+    """A new P-256 key."""
+
+    algorithm = -7
+
+    def __init__(self) -> None:
+        super().__init__(awslc.ECType.P_256, "sha256", 32)
+
+
+class P384Key(_AwslcKey):
+    """A new P-384 key."""
 
     algorithm = -35
 
     def __init__(self) -> None:
-        self._key = awslc.EC.new_generate(awslc.ECType.P_384)
-        coordinates = self._key.get_public_coords()
-        self.point = b"\x04" + coordinates.x.rjust(48, b"\0") + coordinates.y.rjust(48, b"\0")
-
-    def sign(self, message: bytes) -> bytes:
-        """ES384 signature."""
-        signature = self._key.sign(hashlib.sha384(message).digest())
-        return bytes(awslc.EC.decode_der_signature_to_padded_pair(signature, pad_to=48))
+        super().__init__(awslc.ECType.P_384, "sha384", 48)
 
 
 class P521Key:
@@ -72,6 +93,14 @@ class P521Key:
         return r.to_bytes(66) + s.to_bytes(66)
 
 
+def jwk(key: Key) -> bytes:
+    """The public key as a JWK that says it is simulated."""
+    size = len(key.point) // 2
+    x, y = b64u(key.point[1 : size + 1]).decode(), b64u(key.point[size + 1 :]).decode()
+    curve = {32: "P-256", 48: "P-384", 66: "P-521"}[size]
+    return json.dumps({"kty": "EC", "crv": curve, "x": x, "y": y, "simulator": MARK}).encode()
+
+
 def sign1(key: Key, payload: bytes) -> bytes:
     """Tagged COSE_Sign1 over the payload."""
     protected = cbor2.dumps({1: key.algorithm})
@@ -81,20 +110,27 @@ def sign1(key: Key, payload: bytes) -> bytes:
 
 def platform_claims(profile: str, realm_key: bytes, instance_id: bytes, fault: Fault | None) -> dict[int, object]:
     """Claims of a platform that vouches for the realm's key claim; DEBUG and OUTDATED_TCB show here."""
-    signer = hashlib.sha256(b"simulated firmware signer").digest()
-    firmware = _OLD_FIRMWARE if fault is Fault.OUTDATED_TCB else _FIRMWARE
     return {
         265: profile,
         10: hashlib.sha256(realm_key).digest(),
         2396: IMPLEMENTATION,
         256: instance_id,
         2401: b"\x01",
-        2395: _DEBUG if fault is Fault.DEBUG else _SECURED,
+        2395: lifecycle(fault),
         2402: "sha-256",
-        2399: [
-            {1: name, 2: _firmware_digest(name, version), 4: version, 5: signer} for name, version in firmware.items()
-        ],
+        2399: components(_OLD_FIRMWARE if fault is Fault.OUTDATED_TCB else _FIRMWARE),
     }
+
+
+def lifecycle(fault: Fault | None) -> int:
+    """Secured, or in debug state if that is the fault."""
+    return _DEBUG if fault is Fault.DEBUG else _SECURED
+
+
+def components(firmware: Mapping[str, str]) -> list[dict[int, object]]:
+    """Software components of these names and versions."""
+    signer = hashlib.sha256(b"simulated firmware signer").digest()
+    return [{1: name, 2: firmware_digest(name, version), 4: version, 5: signer} for name, version in firmware.items()]
 
 
 def realm_claims(challenge: bytes, key: bytes, fault: Fault | None) -> dict[int, object]:
@@ -120,13 +156,18 @@ def spoil(token: bytes, fault: Fault | None) -> bytes:
 def reference_values(tee: str, initial: str, extensible: str, platform: str) -> ReferenceValueSet:
     """Baseline of the simulated image and the current firmware, under the field names that the TEE uses."""
     registers = {f"{extensible}{index}": (value.hex(),) for index, value in enumerate(_REMS)}
-    firmware = {
-        f"{platform}sw-component-{position}-measurement": (_firmware_digest(name, version).hex(),)
-        for position, (name, version) in enumerate(_FIRMWARE.items())
-    }
-    values = {initial: (_RIM.hex(),), **registers, **firmware}
+    values = {initial: (_RIM.hex(),), **registers, **expected_components(platform, _FIRMWARE)}
     return ReferenceValueSet(name=f"simulated-{tee}", version="1", tee=tee, values={**values})
 
 
-def _firmware_digest(name: str, version: str) -> bytes:
+def expected_components(prefix: str, firmware: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Reference Values of these components, under the field names that verifiers give them."""
+    return {
+        f"{prefix}sw-component-{position}-measurement": (firmware_digest(name, version).hex(),)
+        for position, (name, version) in enumerate(firmware.items())
+    }
+
+
+def firmware_digest(name: str, version: str) -> bytes:
+    """Digest of a simulated component."""
     return hashlib.sha256(f"{name} {version}".encode()).digest()

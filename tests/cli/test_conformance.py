@@ -7,7 +7,21 @@ from command import COMMAND
 
 
 @pytest.mark.parametrize(
-    "tee", ["tdx", "sgx", "snp", "cca", "virtcca", "nitro", "csv", "itrustee", "tpm", "az-snp-vtpm", "az-tdx-vtpm"]
+    "tee",
+    [
+        "tdx",
+        "sgx",
+        "snp",
+        "cca",
+        "psa",
+        "virtcca",
+        "nitro",
+        "csv",
+        "itrustee",
+        "tpm",
+        "az-snp-vtpm",
+        "az-tdx-vtpm",
+    ],
 )
 def test_the_command_tells_real_evidence_from_false(conformance: Path, vectors: Path, tee: str) -> None:
     runner = [sys.executable, str(conformance / "run"), "--root", str(vectors), "--tee", tee]

@@ -37,7 +37,7 @@ def mismatches(vendor: Vendor, claims: Claims) -> list[str]:
 
 
 @pytest.mark.parametrize("tee", VENDORS)
-@pytest.mark.parametrize("serial", [0, 1, 64, 127])
+@pytest.mark.parametrize("serial", [0, 1, 2, 64, 127])
 def test_a_healthy_device_is_proven_and_matches_the_baseline(tee: str, serial: int) -> None:
     vendor = VENDORS[tee]
     claims = prove(vendor, vendor.evidence(serial, CHALLENGE))
@@ -47,7 +47,7 @@ def test_a_healthy_device_is_proven_and_matches_the_baseline(tee: str, serial: i
 
 
 @pytest.mark.parametrize(("tee", "fault"), CASES)
-@pytest.mark.parametrize("serial", [2, 3])
+@pytest.mark.parametrize("serial", [2, 3, 4])
 def test_a_faulty_device_fails_as_its_vendor_says(tee: str, fault: Fault, serial: int) -> None:
     vendor = VENDORS[tee]
     expected = vendor.faults()[fault]

@@ -84,7 +84,18 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_verifier_of_the_project_loads_under_its_own_name() -> None:
-    names = ["tdx", "sgx", "snp", "cca", "virtcca", "nitro", "csv", "itrustee", "sample"]
+    names = [
+        "tdx",
+        "sgx",
+        "snp",
+        "cca",
+        "psa",
+        "virtcca",
+        "nitro",
+        "csv",
+        "itrustee",
+        "sample",
+    ]
     assert [(name, verifier.tee) for name, verifier in verifiers.load(names, {}).items()] == [(n, n) for n in names]
 
 

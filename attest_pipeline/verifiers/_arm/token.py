@@ -1,7 +1,7 @@
 """Delegated attestation of Arm CCA: a platform token vouches for the key that signs the realm token.
 
-Bytes to structs; nothing here is proven. Huawei's virtCCA uses the same labels. Sources: RMM specification 1.0
-section A7.2, draft-ffm-rats-cca-token.
+Bytes to structs; nothing here is proven. Huawei's virtCCA uses the same labels; PSA has one token, with the lifecycle
+and the components of this platform. Sources: RMM specification 1.0 section A7.2, draft-ffm-rats-cca-token, RFC 9783.
 """
 
 import hashlib
@@ -11,13 +11,15 @@ from typing import Final, NamedTuple
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._shared.cose import Sign1
-from attest_pipeline.verifiers._shared.eat import ClaimsSet, read_collection
+from attest_pipeline.verifiers._shared.eat import ClaimsSet, Label, read_collection
 
 MAX_TOKEN: Final = 16 * 1024
 _PLATFORM, _REALM = 44234, 44241
 DIGESTS: Final = frozenset({32, 48, 64})
 _MAX_COMPONENTS: Final = 64
 _HASHES: Final = {"sha-256": hashlib.sha256, "sha-384": hashlib.sha384, "sha-512": hashlib.sha512}
+_UEID_RANDOM: Final = 0x01
+"""First byte of an instance id: a UEID of type RAND (RFC 9711 section 4.2.1)."""
 _SECURED: Final = 0x30
 _DEBUG: Final = (0x40, 0x50)
 _LIFECYCLES: Final = (0x00, 0x10, 0x20, _SECURED, *_DEBUG, 0x60)
@@ -37,12 +39,13 @@ class Collection(NamedTuple):
 
 
 class Component(NamedTuple):
-    """One software component of the platform."""
+    """One software component of the platform; `hash_algorithm` is what measured it, if not the token's own."""
 
     kind: str | None
     measurement: bytes
     version: str | None
     signer: bytes
+    hash_algorithm: str | None
 
 
 class Platform(NamedTuple):
@@ -108,18 +111,24 @@ def read_profile(claims: ClaimsSet) -> str | None:
 
 def read_platform(claims: ClaimsSet, *, signer_sizes: frozenset[int] = DIGESTS) -> Platform:
     """Typed claims of a platform token. Raises BadEvidence(MALFORMED)."""
-    components = claims.array(2399, range(1, _MAX_COMPONENTS + 1))
     return Platform(
         profile=claims.text(265),
         challenge=claims.octets(10, DIGESTS),
         implementation_id=claims.octets(2396, frozenset({32})),
         instance_id=claims.octets(256, frozenset({33})),
-        lifecycle=_read_lifecycle(claims),
+        lifecycle=read_lifecycle(claims, 2395),
         config=claims.octets(2401, range(1025)),
         service=claims.optional(claims.text, 2400),
         hash_algorithm=claims.text(2402),
-        components=tuple(_read_component(component, signer_sizes) for component in components),
+        components=read_components(claims, 2399, signer_sizes=signer_sizes),
     )
+
+
+def read_components(
+    claims: ClaimsSet, label: Label, *, signer_sizes: frozenset[int] = DIGESTS
+) -> tuple[Component, ...]:
+    """Software components in the token's order, at least one. Raises BadEvidence(MALFORMED)."""
+    return tuple(_read_component(entry, signer_sizes) for entry in claims.array(label, range(1, _MAX_COMPONENTS + 1)))
 
 
 def _read_component(component: object, signer_sizes: frozenset[int]) -> Component:
@@ -129,14 +138,27 @@ def _read_component(component: object, signer_sizes: frozenset[int]) -> Componen
         measurement=claims.octets(2, DIGESTS),
         version=claims.optional(claims.text, 4),
         signer=claims.octets(5, signer_sizes),
+        hash_algorithm=claims.optional(claims.text, 6),
     )
 
 
-def _read_lifecycle(claims: ClaimsSet) -> int:
-    lifecycle = claims.integer(2395, range(0x10000))
+def read_lifecycle(claims: ClaimsSet, label: Label) -> int:
+    """Security lifecycle: a defined state, and in its low byte what the implementation adds.
+
+    Raises BadEvidence(MALFORMED).
+    """
+    lifecycle = claims.integer(label, range(0x10000))
     if lifecycle >> 8 not in _LIFECYCLES:
         raise BadEvidence(Reason.MALFORMED, f"lifecycle {lifecycle:#06x} is not defined")
     return lifecycle
+
+
+def read_ueid(claims: ClaimsSet, label: Label) -> bytes:
+    """Instance id: a UEID of type RAND, 33 bytes. Raises BadEvidence(MALFORMED)."""
+    ueid = claims.octets(label, frozenset({33}))
+    if ueid[0] != _UEID_RANDOM:
+        raise BadEvidence(Reason.MALFORMED, "instance id is no UEID")
+    return ueid
 
 
 def read_realm(claims: ClaimsSet, *, key_sizes: range | frozenset[int]) -> Realm:
@@ -166,13 +188,13 @@ def check_binding(platform: Platform, realm: Realm) -> None:
         raise BadEvidence(Reason.UNBOUND, "the platform token does not vouch for the realm's key")
 
 
-def check_challenge(realm: Realm, challenge: bytes | None) -> bool:
-    """Whether the realm token carries the challenge, all 64 bytes; None binds nothing.
+def check_challenge(carried: bytes, challenge: bytes | None) -> bool:
+    """Whether the token carries the challenge, as a whole; None binds nothing.
 
     Raises BadEvidence(CHALLENGE_MISMATCH).
     """
-    if challenge is not None and not hmac.compare_digest(realm.challenge, challenge):
-        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "the realm's challenge is not the expected one")
+    if challenge is not None and not hmac.compare_digest(carried, challenge):
+        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "the token's challenge is not the expected one")
     return challenge is not None
 
 
@@ -183,8 +205,8 @@ def is_debug(lifecycle: int) -> bool | None:
 
 
 def platform_fields(platform: Platform, prefix: str) -> dict[str, FieldValue]:
-    """Claims of the platform under canonical names; component `n` is named by its position."""
-    fields: dict[str, FieldValue] = {
+    """Claims of the platform under canonical names."""
+    return {
         f"{prefix}profile": platform.profile,
         f"{prefix}implementation-id": platform.implementation_id.hex(),
         f"{prefix}instance-id": platform.instance_id.hex(),
@@ -192,19 +214,26 @@ def platform_fields(platform: Platform, prefix: str) -> dict[str, FieldValue]:
         f"{prefix}config": platform.config.hex(),
         f"{prefix}verification-service": platform.service,
         f"{prefix}hash-algo-id": platform.hash_algorithm,
+        **component_fields(platform.components, prefix),
     }
-    for position, component in enumerate(platform.components):
+
+
+def component_fields(components: tuple[Component, ...], prefix: str) -> dict[str, FieldValue]:
+    """Claims of the components under canonical names; component `n` is named by its position."""
+    fields: dict[str, FieldValue] = {}
+    for position, component in enumerate(components):
         name = f"{prefix}sw-component-{position}"
         fields[f"{name}-type"] = component.kind
         fields[f"{name}-measurement"] = component.measurement.hex()
         fields[f"{name}-version"] = component.version
         fields[f"{name}-signer-id"] = component.signer.hex()
+        fields[f"{name}-hash-algo-id"] = component.hash_algorithm
     return fields
 
 
-def platform_measurements(platform: Platform, prefix: str) -> dict[str, str]:
-    """Measurements of the components under the names that `platform_fields` gives them."""
+def component_measurements(components: tuple[Component, ...], prefix: str) -> dict[str, str]:
+    """Measurements of the components under the names that `component_fields` gives them."""
     return {
         f"{prefix}sw-component-{position}-measurement": component.measurement.hex()
-        for position, component in enumerate(platform.components)
+        for position, component in enumerate(components)
     }

@@ -33,6 +33,10 @@ class ClaimsSet:
         self._claims: Mapping[object, object] = claims
         self._what = what
 
+    def __contains__(self, label: Label) -> bool:
+        """Whether there is such a claim."""
+        return label in self._claims
+
     def octets(self, label: Label, sizes: range | frozenset[int]) -> bytes:
         """A byte string of an admitted size."""
         value = self._claims.get(label)
@@ -54,6 +58,13 @@ class ClaimsSet:
             raise self._malformed(label)
         return value
 
+    def boolean(self, label: Label) -> bool:
+        """A truth value."""
+        value = self._claims.get(label)
+        if not isinstance(value, bool):
+            raise self._malformed(label)
+        return value
+
     def array(self, label: Label, sizes: range) -> tuple[object, ...]:
         """An array of an admitted number of elements."""
         value = self._claims.get(label)
@@ -63,7 +74,7 @@ class ClaimsSet:
 
     def optional(self, read: Callable[[Label], _T], label: Label) -> _T | None:
         """The claim as `read` gives it, or None if it is absent."""
-        return read(label) if label in self._claims else None
+        return read(label) if label in self else None
 
     def _malformed(self, label: Label) -> BadEvidence:
         return BadEvidence(

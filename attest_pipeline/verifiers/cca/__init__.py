@@ -39,7 +39,7 @@ class CcaVerifier:
         if cpak is None:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no CPAK is endorsed for this platform")
         proof = prove(evidence.items.get("token", b""), cpak)
-        return claims_of(proof, challenge_verified=check_challenge(proof.realm, challenge))
+        return claims_of(proof, challenge_verified=check_challenge(proof.realm.challenge, challenge))
 
 
 @lru_cache(maxsize=2048)

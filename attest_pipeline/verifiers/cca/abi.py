@@ -1,29 +1,54 @@
 """Arm CCA tokens: bytes to structs, by profile. Nothing here is proven.
 
-Sources: RMM specification 1.0 section A7.2 (legacy: no realm profile), draft-ffm-rats-cca-token (profiles below).
+Sources: RMM specification 1.0 section A7.2 (legacy: no realm profile), draft-ffm-rats-cca-token and RMM specification
+2.0, draft (profiles below).
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from attest_pipeline.crypto import EcKey
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._arm.token import (
-    PlatformToken,
+    Platform,
     Realm,
-    RealmToken,
     read_platform,
     read_profile,
     read_realm,
+    read_ueid,
 )
 from attest_pipeline.verifiers._shared import cbor
-from attest_pipeline.verifiers._shared.cose import read_key, read_point, read_sign1
+from attest_pipeline.verifiers._shared.cose import Sign1, read_key, read_point, read_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
+from attest_pipeline.verifiers.cca.rmm2 import (
+    PlatformAdditions,
+    RealmAdditions,
+    read_platform_additions,
+    read_realm_additions,
+)
 
-PLATFORM_PROFILES: Final = frozenset({"http://arm.com/CCA-SSD/1.0.0", "tag:arm.com,2023:cca_platform#1.0.0"})
-REALM_PROFILES: Final = frozenset({None, "tag:arm.com,2023:realm#1.0.0", "tag:arm.com,2024:realm#2.0.0"})
-_UEID_RANDOM: Final = 0x01
-"""First byte of an instance id: a UEID of type RAND (RFC 9711 section 4.2.1)."""
+PLATFORM_2: Final = "tag:arm.com,2024:cca_platform#2.0.0"
+REALM_2: Final = "tag:arm.com,2024:realm#2.0.0"
+PLATFORM_PROFILES: Final = frozenset(
+    {"http://arm.com/CCA-SSD/1.0.0", "tag:arm.com,2023:cca_platform#1.0.0", PLATFORM_2}
+)
+REALM_PROFILES: Final = frozenset({None, "tag:arm.com,2023:realm#1.0.0", REALM_2})
 _MAX_KEY: Final = 256
+
+
+class PlatformToken(NamedTuple):
+    """The platform token, split and typed; `additions` are there from profile 2.0 on."""
+
+    message: Sign1
+    claims: Platform
+    additions: PlatformAdditions | None
+
+
+class RealmToken(NamedTuple):
+    """The realm token, split and typed; `additions` are there from profile 2.0 on."""
+
+    message: Sign1
+    claims: Realm
+    additions: RealmAdditions | None
 
 
 def read_platform_token(data: bytes) -> PlatformToken:
@@ -32,21 +57,28 @@ def read_platform_token(data: bytes) -> PlatformToken:
     claims = ClaimsSet(cbor.decode(message.payload), "platform token")
     if read_profile(claims) not in PLATFORM_PROFILES:
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "platform token of a profile that is not supported")
+    read_ueid(claims, 256)
     platform = read_platform(claims)
-    if platform.instance_id[0] != _UEID_RANDOM:
-        raise BadEvidence(Reason.MALFORMED, "instance id is no UEID")
-    return PlatformToken(message, platform)
+    return PlatformToken(message, platform, read_platform_additions(claims) if platform.profile == PLATFORM_2 else None)
 
 
-def read_realm_token(data: bytes) -> RealmToken:
-    """Realm token of a known profile. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE)."""
+def read_realm_token(data: bytes, platform_profile: str) -> RealmToken:
+    """Realm token of a known profile, its own or, if it names none, that of platform profile 2.0.
+
+    Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE).
+    """
     message = read_sign1(data)
     claims = ClaimsSet(cbor.decode(message.payload), "realm token")
-    if read_profile(claims) not in REALM_PROFILES:
+    profile = read_profile(claims)
+    if profile not in REALM_PROFILES:
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "realm token of a profile that is not supported")
-    return RealmToken(message, read_realm(claims, key_sizes=range(1, _MAX_KEY + 1)))
+    is_2 = profile == REALM_2 or (profile is None and platform_profile == PLATFORM_2)
+    realm = read_realm(claims, key_sizes=range(1, _MAX_KEY + 1))
+    return RealmToken(message, realm, read_realm_additions(claims) if is_2 else None)
 
 
-def realm_key(realm: Realm) -> EcKey:
+def realm_key(token: RealmToken) -> EcKey:
     """Realm attestation key: a bare P-384 point in legacy tokens, else a COSE_Key. Raises BadEvidence(MALFORMED)."""
-    return read_point("P-384", realm.key) if realm.profile is None else read_key(realm.key)
+    realm = token.claims
+    is_legacy = realm.profile is None and token.additions is None
+    return read_point("P-384", realm.key) if is_legacy else read_key(realm.key)

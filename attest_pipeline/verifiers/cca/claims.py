@@ -4,7 +4,8 @@ from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
-from attest_pipeline.verifiers._arm.token import Platform, Realm, is_debug, platform_fields, platform_measurements
+from attest_pipeline.verifiers._arm.token import Platform, Realm, component_measurements, is_debug, platform_fields
+from attest_pipeline.verifiers.cca.rmm2 import Device, PlatformAdditions, RealmAdditions
 from attest_pipeline.verifiers.cca.verify import CHECKS, Proof
 
 _PLATFORM: Final = "cca-platform-"
@@ -14,7 +15,7 @@ _REALM: Final = "cca-realm-"
 def claims_of(proof: Proof, *, challenge_verified: bool) -> Claims:
     """Claims of the realm and its platform; the hardware is named by the platform's instance id."""
     platform = proof.platform.claims
-    platform_values, platform_digests = _platform_claims(platform)
+    platform_values, platform_digests = _platform_claims(platform, proof.platform.additions)
     realm_digests = _realm_measurements(proof.realm)
     return Claims(
         tee="cca",
@@ -25,14 +26,55 @@ def claims_of(proof: Proof, *, challenge_verified: bool) -> Claims:
         signer=proof.platform.signer,
         challenge_verified=challenge_verified,
         endorsements={"cpak": proof.platform.cpak},
-        fields={**platform_values, **realm_digests, **_realm_fields(proof.realm)},
+        fields={
+            **platform_values,
+            **realm_digests,
+            **_realm_fields(proof.realm),
+            **_added_realm_fields(proof.additions),
+            "cca-unproven-devices": _has_devices(proof),
+        },
         checks=(*CHECKS, "challenge") if challenge_verified else CHECKS,
     )
 
 
 @lru_cache(maxsize=8192)
-def _platform_claims(platform: Platform) -> tuple[dict[str, FieldValue], dict[str, str]]:
-    return platform_fields(platform, _PLATFORM), platform_measurements(platform, _PLATFORM)
+def _platform_claims(
+    platform: Platform, additions: PlatformAdditions | None
+) -> tuple[dict[str, FieldValue], dict[str, str]]:
+    fields = platform_fields(platform, _PLATFORM) | _added_platform_fields(additions)
+    return fields, component_measurements(platform.components, _PLATFORM)
+
+
+def _has_devices(proof: Proof) -> bool:
+    """Whether the platform or the realm rests on devices too: their own Evidence is nothing that this token proves."""
+    platform, realm = proof.platform.additions, proof.additions
+    return (platform is not None and bool(platform.devices)) or (realm is not None and realm.devices is not None)
+
+
+def _added_platform_fields(additions: PlatformAdditions | None) -> dict[str, FieldValue]:
+    if additions is None:
+        return {}
+    config = additions.manufacturing_config
+    fields: dict[str, FieldValue] = {f"{_PLATFORM}manufacturing-config": None if config is None else config.hex()}
+    for position, component in enumerate(additions.components):
+        name = f"{_PLATFORM}sw-component-{position}"
+        fields[f"{name}-live-activation"] = component.live_activation
+        for number, signer in enumerate(component.countersigners):
+            fields[f"{name}-countersigner-{number}"] = signer.hex()
+    for position, device in enumerate(additions.devices):
+        fields |= _device_fields(device, f"{_PLATFORM}extension-{position}")
+    return fields
+
+
+def _device_fields(device: Device, name: str) -> dict[str, FieldValue]:
+    return {
+        f"{name}-hash-algo-id": device.hash_algorithm,
+        f"{name}-measurements-digest": device.measurements.hex(),
+        f"{name}-certificates-digest": device.certificates.hex(),
+        f"{name}-encrypted-link": device.encrypted_link,
+        f"{name}-protocol": device.protocol,
+        f"{name}-vca-digest": None if device.vca is None else device.vca.hex(),
+    }
 
 
 def _realm_measurements(realm: Realm) -> dict[str, str]:
@@ -50,4 +92,15 @@ def _realm_fields(realm: Realm) -> dict[str, FieldValue]:
         f"{_REALM}hash-algo-id": realm.hash_algorithm,
         f"{_REALM}public-key": realm.key.hex(),
         f"{_REALM}public-key-hash-algo-id": realm.key_hash,
+    }
+
+
+def _added_realm_fields(additions: RealmAdditions | None) -> dict[str, FieldValue]:
+    if additions is None:
+        return {}
+    return {
+        f"{_REALM}instance-id": additions.instance_id.hex(),
+        f"{_REALM}mec-policy": additions.mec_policy,
+        f"{_REALM}lfa-policy": additions.lfa_policy,
+        f"{_REALM}devices-token-hash": None if additions.devices is None else additions.devices.hex(),
     }

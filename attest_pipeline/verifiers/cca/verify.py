@@ -4,28 +4,23 @@ Both signatures can hold while the two tokens come from different machines; only
 platform token joins them.
 """
 
-import base64
-import hashlib
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-import msgspec
-from msgspec import Struct
-
-from attest_pipeline.crypto import CURVES, EcKey, UnusableKey, load_point
-from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._arm.anchor import load_anchor
 from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding, read_tokens
 from attest_pipeline.verifiers._shared.cose import check_signature
 from attest_pipeline.verifiers.cca.abi import read_platform_token, read_realm_token, realm_key
+from attest_pipeline.verifiers.cca.rmm2 import PlatformAdditions, RealmAdditions
 
 CHECKS: Final = ("token-format", "platform-signature", "platform-lifecycle", "realm-key-binding", "realm-signature")
-_MAX_JWK: Final = 4096
 
 
 class EndorsedPlatform(NamedTuple):
     """A platform and what it rests on: SHA-256 of the CPAK's SubjectPublicKeyInfo, and of the document it came in."""
 
     claims: Platform
+    additions: PlatformAdditions | None
     signer: str
     cpak: str
 
@@ -35,46 +30,23 @@ class Proof(NamedTuple):
 
     platform: EndorsedPlatform
     realm: Realm
+    additions: RealmAdditions | None
 
 
-def prove(token: bytes, cpak: bytes) -> Proof:
+def prove(collection: bytes, cpak: bytes) -> Proof:
     """Prove both tokens of the evidence under the endorsed CPAK (a JWK). Raises BadEvidence."""
-    tokens = read_tokens(token)
+    tokens = read_tokens(collection)
     platform = _prove_platform(tokens.required_platform(), cpak)
-    message, realm = read_realm_token(tokens.realm)
-    check_binding(platform.claims, realm)
-    check_signature(message, realm_key(realm), "realm token")
-    return Proof(platform, realm)
+    token = read_realm_token(tokens.realm, platform.claims.profile)
+    check_binding(platform.claims, token.claims)
+    check_signature(token.message, realm_key(token), "realm token")
+    return Proof(platform, token.claims, token.additions)
 
 
 @lru_cache(maxsize=8192)
 def _prove_platform(token: bytes, cpak: bytes) -> EndorsedPlatform:
     """Prove a platform token. A realm repeats it with every token until its key changes, so proofs are remembered."""
-    message, claims = read_platform_token(token)
-    key = _load_cpak(cpak)
-    check_signature(message, key, "platform token")
-    return EndorsedPlatform(claims, hashlib.sha256(key.spki).hexdigest(), hashlib.sha256(cpak).hexdigest())
-
-
-class _Jwk(Struct):
-    kty: Literal["EC"]
-    crv: Literal["P-256", "P-384", "P-521"]
-    x: str
-    y: str
-
-
-def _load_cpak(document: bytes) -> EcKey:
-    """EC public key of a JWK (RFC 7517); other members are ignored. Raises BadEvidence(BAD_ENDORSEMENT)."""
-    try:
-        jwk = msgspec.json.decode(document[:_MAX_JWK], type=_Jwk)
-        size = (CURVES[jwk.crv].key_size + 7) // 8
-        x, y = _decode_coordinate(jwk.x), _decode_coordinate(jwk.y)
-        if len(x) != size or len(y) != size:
-            raise UnusableKey(jwk.crv)
-        return load_point(jwk.crv, b"\x04" + x + y)
-    except (ValueError, RecursionError):
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, "the CPAK is no JWK of a point on its curve") from None
-
-
-def _decode_coordinate(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    message, claims, additions = read_platform_token(token)
+    anchor = load_anchor(cpak)
+    check_signature(message, anchor.key, "platform token")
+    return EndorsedPlatform(claims, additions, anchor.signer, anchor.document)

@@ -4,7 +4,7 @@ from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
-from attest_pipeline.verifiers._arm.token import Platform, Realm, is_debug, platform_fields, platform_measurements
+from attest_pipeline.verifiers._arm.token import Platform, Realm, component_measurements, is_debug, platform_fields
 from attest_pipeline.verifiers._huawei.device import Device
 from attest_pipeline.verifiers.virtcca.verify import EVENT_LOG, IMA_LOG, Proof
 
@@ -45,7 +45,7 @@ def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_
 
 @lru_cache(maxsize=8192)
 def _platform_claims(platform: Platform) -> tuple[dict[str, FieldValue], dict[str, str]]:
-    return platform_fields(platform, _PLATFORM), platform_measurements(platform, _PLATFORM)
+    return platform_fields(platform, _PLATFORM), component_measurements(platform.components, _PLATFORM)
 
 
 def _realm_fields(realm: Realm) -> dict[str, FieldValue]:

@@ -9,11 +9,13 @@ reads := [
 	"match.matched",
 	"match.set",
 	"fields.cca-platform-lifecycle",
+	"fields.cca-unproven-devices",
 ]
 
 vector := {
 	"instance-identity": identity,
 	"executables": executables,
+	"configuration": configuration,
 	"hardware": hardware,
 	"runtime-opaque": runtime_opaque,
 }
@@ -48,6 +50,19 @@ executables := {
 	"value": ear.executables.contraindicated,
 	"reason": "reference_values_mismatch",
 	"detail": "measurements differ from every Reference Value Set; see the mismatches",
+}
+
+# Configuration: nothing belongs to platform or realm that this token does not prove (RMM 2.0 adds devices).
+configuration := {
+	"value": ear.configuration.approved,
+	"reason": "no_devices",
+	"detail": "neither platform nor realm has devices added",
+} if {
+	input.fields["cca-unproven-devices"] == false
+} else := {
+	"value": ear.configuration.unsafe,
+	"reason": "devices_unproven",
+	"detail": "devices are added to platform or realm, and this token does not prove them",
 }
 
 # Hardware: secured platforms only (lifecycle 0x3000 to 0x30ff).

@@ -7,7 +7,7 @@ healthy := {
 	"hardware_known": true,
 	"debug": false,
 	"match": {"matched": true, "set": "web"},
-	"fields": {"cca-platform-lifecycle": 12288},
+	"fields": {"cca-platform-lifecycle": 12288, "cca-unproven-devices": false},
 }
 
 findings(change) := vector if {
@@ -72,5 +72,11 @@ test_other_states_are_contraindicated if {
 test_states_of_a_wrong_type_are_contraindicated if {
 	every wrong in [null, "12288", "zzz", [], {}, true] {
 		findings({"fields": {"cca-platform-lifecycle": wrong}}).hardware.value == ear.hardware.contraindicated
+	}
+}
+
+test_devices_that_nobody_proved_are_unsafe if {
+	every devices in [true, null, 0, "false"] {
+		findings({"fields": {"cca-unproven-devices": devices}}).configuration.value == ear.configuration.unsafe
 	}
 }

@@ -7,12 +7,25 @@ from pathlib import Path
 
 import cbor2
 import pytest
-from arm_tokens import ABSENT, CHALLENGE, INSTANCE, Changes, collection, jwk, platform_token, realm_payload, reason_of
+from arm_tokens import (
+    ABSENT,
+    CHALLENGE,
+    INSTANCE,
+    LEGACY,
+    Changes,
+    collection,
+    flipped,
+    jwk,
+    platform_token,
+    realm_payload,
+    reason_of,
+)
 from verifiers_conformance import run_cases
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.simulator import arm_token
+from attest_pipeline.simulator.arm import RMM_2
 from attest_pipeline.verifiers.cca import CcaVerifier
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -180,7 +193,7 @@ def test_a_lifecycle_that_is_not_defined_is_malformed(lifecycle: object) -> None
 
 # ── profiles and claims ───────────────────────────────────────────────────────────────────────────────────────────────
 def test_unknown_profiles_are_unsupported() -> None:
-    assert reason_of(lambda: verify(token({265: "tag:arm.com,2024:cca_platform#2.0.0"}))) is Reason.UNSUPPORTED_FORMAT
+    assert reason_of(lambda: verify(token({265: "tag:arm.com,2026:cca_platform#2.0.0"}))) is Reason.UNSUPPORTED_FORMAT
     assert reason_of(lambda: verify(token({265: ABSENT}))) is Reason.UNSUPPORTED_FORMAT
     assert reason_of(lambda: verify(token({}, {265: "tag:arm.com,2031:realm#9"}))) is Reason.UNSUPPORTED_FORMAT
 
@@ -264,20 +277,143 @@ def test_other_entries_of_a_collection_prove_nothing_and_change_nothing() -> Non
     assert verify(cbor2.dumps(cbor2.CBORTag(399, {**entries, 44300: b"later"}))).fields == verify(token()).fields
 
 
+# ── RMM 2.0 (simulated: no real token of it is known) ─────────────────────────────────────────────────────────────────
+COSE_KEY = cbor2.dumps({1: 2, -1: 2, -2: RAK.point[1:49], -3: RAK.point[49:]})
+DEVICE = {2: bytes(48), 3: bytes(32), 4: True, 5: "spdm-1.3.0", 6: bytes(64)}
+
+
+def token_2(platform: Changes = {}, realm: Changes = {}) -> bytes:  # noqa: B006 - read only
+    """Token of profile 2.0 with some claims changed."""
+    added = {265: RMM_2.platform, **RMM_2.added_platform, **platform}
+    realm_token = arm_token.sign1(RAK, realm_payload(COSE_KEY, {265: RMM_2.realm, **RMM_2.added_realm, **realm}))
+    return collection(platform_token(CPAK, COSE_KEY, added), realm_token)
+
+
+def test_a_token_of_rmm_2_says_what_is_new() -> None:
+    fields = verify(token_2({}, {44257: bytes(48)})).fields
+    assert fields["cca-platform-profile"] == "tag:arm.com,2024:cca_platform#2.0.0"
+    assert fields["cca-platform-manufacturing-config"] == "02"
+    assert fields["cca-realm-instance-id"] == RMM_2.added_realm[256].hex()  # type: ignore[attr-defined]
+    assert (fields["cca-realm-mec-policy"], fields["cca-realm-lfa-policy"]) == ("private", "disallow")
+    assert fields["cca-realm-devices-token-hash"] == bytes(48).hex()
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"), [(0, "shared"), (1, "private"), ("shared", "shared"), ("private", "private")]
+)
+def test_a_mec_policy_is_a_number_or_veraisons_word(policy: object, said: str) -> None:
+    assert verify(token_2({}, {44243: policy})).fields["cca-realm-mec-policy"] == said
+
+
+def test_what_is_optional_in_rmm_2_may_be_absent() -> None:
+    fields = verify(token_2({2403: ABSENT}, {44244: ABSENT})).fields
+    assert fields["cca-platform-manufacturing-config"] is None
+    assert fields["cca-realm-lfa-policy"] is None
+    assert fields["cca-realm-devices-token-hash"] is None
+    assert fields["cca-platform-sw-component-0-live-activation"] is None
+
+
+def test_components_say_whether_they_change_at_run_time_and_who_else_signed_them() -> None:
+    component = {**COMPONENT, 6: "sha-512", 7: True, 8: [bytes(48), bytes(32)]}
+    fields = verify(token_2({2399: [component]})).fields
+    assert fields["cca-platform-sw-component-0-live-activation"] is True
+    assert fields["cca-platform-sw-component-0-hash-algo-id"] == "sha-512"
+    assert fields["cca-platform-sw-component-0-countersigner-0"] == bytes(48).hex()
+    assert fields["cca-platform-sw-component-0-countersigner-1"] == bytes(32).hex()
+
+
+def test_devices_of_platform_or_realm_are_told_and_marked_as_unproven() -> None:
+    fields = verify(token_2({2404: [DEVICE, {**DEVICE, 1: "sha-384", 4: False, 5: "cxl"}]})).fields
+    assert fields["cca-platform-extension-0-protocol"] == "spdm-1.3.0"
+    assert fields["cca-platform-extension-0-vca-digest"] == bytes(64).hex()
+    assert fields["cca-platform-extension-1-vca-digest"] is None
+    assert fields["cca-platform-extension-1-encrypted-link"] is False
+    assert fields["cca-unproven-devices"] is True
+    assert verify(token_2({}, {44257: bytes(32)})).fields["cca-unproven-devices"] is True
+    assert verify(token_2()).fields["cca-unproven-devices"] is False
+    assert verify(token()).fields["cca-unproven-devices"] is False
+
+
+def test_a_realm_without_profile_has_that_of_a_platform_of_profile_2() -> None:
+    assert verify(token_2({}, {265: ABSENT})).fields["cca-realm-mec-policy"] == "private"
+    assert reason_of(lambda: verify(token_2({}, {265: ABSENT, 44243: ABSENT}))) is Reason.MALFORMED
+
+
+def test_a_realm_of_profile_2_may_run_on_an_older_platform() -> None:
+    fields = verify(token_2({265: LEGACY})).fields
+    assert fields["cca-realm-mec-policy"] == "private"
+    assert "cca-platform-manufacturing-config" not in fields
+
+
+@pytest.mark.parametrize(
+    "platform",
+    [
+        {2394: ABSENT},
+        {2394: 2},
+        {2394: True},
+        {2403: "02"},
+        {2403: bytes(1025)},
+        {2404: []},
+        {2404: DEVICE},
+        {2404: [DEVICE] * 65},
+        {2404: [b"device"]},
+        *({2404: [{**DEVICE, label: None}]} for label in DEVICE),
+        {2404: [{**DEVICE, 1: 7}]},
+        {2404: [{**DEVICE, 2: bytes(20)}]},
+        {2399: [{**COMPONENT, 6: 1}]},
+        {2399: [{**COMPONENT, 7: 1}]},
+        {2399: [{**COMPONENT, 8: []}]},
+        {2399: [{**COMPONENT, 8: [bytes(31)]}]},
+        {2399: [{**COMPONENT, 8: [bytes(32)] * 17}]},
+    ],
+)
+def test_a_new_platform_claim_that_is_incomplete_or_wrong_is_malformed(platform: Changes) -> None:
+    assert reason_of(lambda: verify(token_2(platform))) is Reason.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "realm",
+    [
+        {256: ABSENT},
+        {256: bytes(33)},
+        {256: b"\x01" + bytes(31)},
+        {44243: ABSENT},
+        {44243: 2},
+        {44243: True},
+        {44243: "none"},
+        {44244: 2},
+        {44244: "allow"},
+        {44257: bytes(20)},
+        {44257: b""},
+    ],
+)
+def test_a_new_realm_claim_that_is_incomplete_or_wrong_is_malformed(realm: Changes) -> None:
+    assert reason_of(lambda: verify(token_2({}, realm))) is Reason.MALFORMED
+
+
+def test_no_flipped_byte_of_a_token_of_rmm_2_verifies() -> None:
+    assert survivors(token_2({2404: [DEVICE]}, {44257: bytes(32)}), jwk(CPAK)) == []
+
+
 # ── mutation ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("name", ["cca_cmw907_legacy", "cca_draft_ffm_00"])
 def test_no_flipped_byte_of_a_real_token_verifies(vectors: Path, name: str) -> None:
     genuine, cpak = real(vectors, name)
     verify(genuine, cpak, None)
-    survivors = []
-    for offset in range(len(genuine)):
-        mutant = genuine[:offset] + bytes([genuine[offset] ^ (1 << offset % 8)]) + genuine[offset + 1 :]
-        try:
-            verify(mutant, cpak, None)
-        except BadEvidence:
-            continue
-        survivors.append(offset)
-    assert survivors == []
+    assert survivors(genuine, cpak) == []
+
+
+def survivors(genuine: bytes, cpak: bytes) -> list[int]:
+    """Offsets at which a flipped bit still verifies."""
+    return [offset for offset in range(len(genuine)) if _verifies(flipped(genuine, offset), cpak)]
+
+
+def _verifies(mutant: bytes, cpak: bytes) -> bool:
+    try:
+        verify(mutant, cpak, None)
+    except BadEvidence:
+        return False
+    return True
 
 
 def test_no_prefix_of_a_real_token_verifies(vectors: Path) -> None:
