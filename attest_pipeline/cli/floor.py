@@ -29,6 +29,9 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "nitro": ("P-384",),
     "csv": ("SM2",),
     "itrustee": ("RSA-2048",),
+    "tpm": ("P-256",),
+    "az-snp-vtpm": ("RSA-2048",),  # the hardware's report is the same until the VM boots again
+    "az-tdx-vtpm": ("P-256", "P-256", "RSA-2048"),
 }
 """Keys of the signatures in one Evidence: report; quote and QE report; platform and realm (or CVM) token."""
 

@@ -38,10 +38,11 @@ def read_pcrs(data: bytes) -> dict[int, bytes]:
         raise BadEvidence(Reason.TOO_LARGE, f"PCR values of {len(data)} bytes")
     given = strict_json.decode(data, dict[str, str], "PCR values")
     try:
-        found = {int(name): bytes.fromhex(value) for name, value in given.items()}
+        found = dict(zip(map(int, given), map(bytes.fromhex, given.values()), strict=True))
     except ValueError:
         raise BadEvidence(Reason.MALFORMED, "PCR values are not number to hexadecimal") from None
-    if [*map(str, found)] != [*given] or any(len(value) != 2 * len(found[int(name)]) for name, value in given.items()):
+    digits = sum(map(len, given.values()))  # fromhex() skips spaces
+    if [*map(str, found)] != [*given] or digits != 2 * sum(map(len, found.values())):
         raise BadEvidence(Reason.MALFORMED, "PCR values are not in their plain form")
     return found
 
