@@ -26,6 +26,7 @@ class Reason(StrEnum):
     UNBOUND = "unbound"
     IDENTITY_MISMATCH = "identity_mismatch"
     LOG_MISMATCH = "log_mismatch"
+    MEASUREMENT_MISMATCH = "measurement_mismatch"
     # the endorsements
     MISSING_ENDORSEMENT = "missing_endorsement"
     BAD_ENDORSEMENT = "bad_endorsement"

@@ -70,6 +70,8 @@ class EndorsementKind(StrEnum):
     ARM_CPAK = "arm-cpak"
     PSA_IAK = "psa-iak"
     HUAWEI_CA = "huawei-ca"
+    NVIDIA_RIM = "nvidia-rim"
+    NVIDIA_OCSP = "nvidia-ocsp"
     TPM_AK = "tpm-ak"
     TPM_AK_CERT = "tpm-ak-cert"
     TPM_CA = "tpm-ca"

@@ -27,6 +27,8 @@ SIGNATURES: Final[Mapping[str, Sequence[str]]] = {
     "psa": ("P-256",),
     "virtcca": ("P-521", "P-521"),
     "nitro": ("P-384",),
+    "nvidia-gpu": ("P-384",),
+    "nvidia-switch": ("P-384",),
     "csv": ("SM2",),
     "itrustee": ("RSA-2048",),
     "tpm": ("P-256",),

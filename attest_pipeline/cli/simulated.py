@@ -22,6 +22,7 @@ from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
 from attest_pipeline.simulator.itrustee import ItrusteeVendor
 from attest_pipeline.simulator.psa import PsaVendor
+from attest_pipeline.simulator.nvidia import NvidiaVendor
 from attest_pipeline.simulator.tpm import TpmVendor
 
 
@@ -35,6 +36,8 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "cca": lambda: CcaVendor(now),
         "virtcca": lambda: VirtccaVendor(now),
         "nitro": lambda: AwsVendor(now),
+        "nvidia-gpu": lambda: NvidiaVendor("nvidia-gpu", now),
+        "nvidia-switch": lambda: NvidiaVendor("nvidia-switch", now),
         "csv": CsvVendor,
         "psa": PsaVendor,
         "itrustee": lambda: ItrusteeVendor(now),

@@ -27,6 +27,8 @@ MAIN_ITEMS: Final = {
     "psa": "token",
     "virtcca": "token",
     "nitro": "document",
+    "nvidia-gpu": "report",
+    "nvidia-switch": "report",
     "csv": "report",
     "itrustee": "report",
     "sample": "report",

@@ -1,4 +1,4 @@
-"""A test authority: certificates and CRLs over EC keys, every one marked as simulated."""
+"""A test authority: certificates, CRLs and OCSP responses over EC keys, every one marked as simulated."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
 from attest_pipeline.simulator.device import MARK
@@ -56,10 +57,14 @@ class Pki:
         *,
         authority: bool = False,
         extensions: Iterable[x509.ExtensionType] = (),
+        serial: str = "",
     ) -> Identity:
-        """A new key with a certificate of that name and extensions; without issuer it signs itself."""
+        """A new key with a certificate of that name, extensions and serial number; without issuer it signs itself.
+
+        The serial number is one of the subject, such as a chip has.
+        """
         key = ec.generate_private_key(self._curve)
-        subject = _subject(name)
+        subject = _subject(name, serial)
         builder = x509.CertificateBuilder(
             issuer_name=subject if issuer is None else issuer.certificate.subject,
             subject_name=subject,
@@ -83,8 +88,27 @@ class Pki:
         )
         return builder.sign(issuer.key, self._digest).public_bytes(serialization.Encoding.DER)
 
+    def ocsp(self, identity: Identity, issuer: Identity, responder: Identity, *, revoked: bool = False) -> bytes:
+        """OCSP response (DER) about the identity by a responder of its issuer, valid as long as a certificate."""
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            identity.certificate,
+            issuer.certificate,
+            self._digest,
+            ocsp.OCSPCertStatus.REVOKED if revoked else ocsp.OCSPCertStatus.GOOD,
+            self._start,
+            self._start + _LIFE,
+            self._start if revoked else None,
+            x509.ReasonFlags.certificate_hold if revoked else None,
+        )
+        by_key = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, responder.certificate)
+        response = by_key.certificates([responder.certificate]).sign(responder.key, self._digest)
+        return response.public_bytes(serialization.Encoding.DER)
 
-def _subject(name: str) -> x509.Name:
-    return x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, MARK), x509.NameAttribute(NameOID.COMMON_NAME, name)]
-    )
+
+def _subject(name: str, serial: str) -> x509.Name:
+    attributes = {
+        NameOID.ORGANIZATION_NAME: MARK,
+        NameOID.COMMON_NAME: name,
+        NameOID.SERIAL_NUMBER: serial,
+    }
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes.items() if value])

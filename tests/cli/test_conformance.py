@@ -15,7 +15,7 @@ from command import COMMAND
         "cca",
         "psa",
         "virtcca",
-        "nitro",
+        "nitro", "nvidia-gpu", "nvidia-switch",
         "csv",
         "itrustee",
         "tpm",

@@ -7,6 +7,7 @@ import pytest
 
 from attest_pipeline import verifiers
 from attest_pipeline.adapters.rego import RegoEngine
+from attest_pipeline.adapters.site import DEFAULT_TEES
 from attest_pipeline.appraisal import Appraiser
 from attest_pipeline.cli.simulated import vendors as simulated_vendors
 from attest_pipeline.matching import ReferenceValues
@@ -21,7 +22,7 @@ CHALLENGE = bytes(64)
 
 @pytest.fixture(scope="module")
 def vendors() -> tuple[Vendor, ...]:
-    return simulated_vendors(NOW)
+    return simulated_vendors(NOW, (*DEFAULT_TEES, "nitro", "nvidia-gpu", "nvidia-switch"))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def prove(vendor: Vendor, serial: int, fault: Fault | None = None) -> Claims:
     evidence = vendor.evidence(serial, CHALLENGE, fault)
     published = vendor.endorsements()
     items = {ref.item: published.get(f"{ref.kind}/{ref.key}", ()) for ref in verifier.endorsements_for(evidence)}
-    return verifier.verify(evidence, Endorsements(items), challenge=CHALLENGE, now=NOW)
+    return verifier.verify(evidence, Endorsements(items), challenge=CHALLENGE[: verifier.challenge_bytes], now=NOW)
 
 
 def default_policy(engine: RegoEngine, tee: str) -> Policy:

@@ -92,6 +92,8 @@ def test_every_verifier_of_the_project_loads_under_its_own_name() -> None:
         "psa",
         "virtcca",
         "nitro",
+        "nvidia-gpu",
+        "nvidia-switch",
         "csv",
         "itrustee",
         "sample",

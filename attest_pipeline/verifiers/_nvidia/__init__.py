@@ -1,0 +1,1 @@
+"""What the verifiers of NVIDIA GPUs and NVSwitches share: SPDM reports, device certificates, and RIMs."""

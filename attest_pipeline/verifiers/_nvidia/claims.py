@@ -1,0 +1,39 @@
+"""Claims of an NVIDIA device."""
+
+from typing import Final
+
+from attest_pipeline.model import Claims
+from attest_pipeline.verifiers._nvidia.firmware import Firmware
+from attest_pipeline.verifiers._nvidia.proof import NOT_REVOKED, Proof
+from attest_pipeline.verifiers._nvidia.spdm import DIGEST_BYTES, Report
+
+_NAMES: Final = tuple(f"measurement_{index}" for index in range(1, 256))
+_UNUSED: Final = bytes(DIGEST_BYTES).hex()
+
+
+def make_claims(tee: str, report: Report, firmware: Firmware, proof: Proof, *, bound: bool) -> Claims:
+    """Claims of a proven report; `bound` says whether its nonce was equal to a challenge.
+
+    Among the measurements are those that are not zero; the fields have them all. A report does not say whether the
+    device is in debug mode: firmware that is has other measurements.
+    """
+    measured = dict(zip(_NAMES, map(bytes.hex, report.measurements), strict=False))
+    return Claims(
+        tee=tee,
+        hardware_id=proof.device.name,
+        debug=None,
+        tcb_status=None,
+        measurements={name: value for name, value in measured.items() if value != _UNUSED},
+        signer=proof.device.signer,
+        challenge_verified=bound,
+        endorsements=dict(proof.documents),
+        fields={
+            **measured,
+            **firmware.fields,
+            "nonce": report.nonce.hex(),
+            "chip": proof.device.chip,
+            **{rim.item: rim.item in proof.checks for rim in firmware.rims},
+            "revocation_checked": NOT_REVOKED in proof.checks,
+        },
+        checks=proof.checks,
+    )

@@ -1,0 +1,62 @@
+"""What the verifiers of both kinds of NVIDIA devices do alike."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+
+from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
+from attest_pipeline.verifiers._nvidia import spdm
+from attest_pipeline.verifiers._nvidia.claims import make_claims
+from attest_pipeline.verifiers._nvidia.device import chain_of, chip_of, name_of
+from attest_pipeline.verifiers._nvidia.firmware import Firmware
+from attest_pipeline.verifiers._nvidia.proof import OCSP, Given, prove
+from attest_pipeline.verifiers._nvidia.roots import trusted_roots
+from attest_pipeline.verifiers._nvidia.spdm import Report
+
+
+class NvidiaVerifier(ABC):
+    """Proves `report` (SPDM request and response) under `cert_chain` (PEM, leaf first).
+
+    Endorsements, all optional: RIMs (signed XML) of the report's own versions, which every active measurement must
+    equal, and `ocsp` (DER responses). `trust_anchors` may name further roots under `nvidia` and `nvidia-rim`
+    (development only). A kind of device adds its name and how its firmware is read.
+    """
+
+    tee: str
+    challenge_bytes = spdm.NONCE_BYTES
+
+    def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
+        self._roots = trusted_roots(trust_anchors)
+
+    @staticmethod
+    @abstractmethod
+    def read(report: Report, chip: str) -> Firmware:
+        """Firmware of a device on that chip, such as `gh100`. Raises BadEvidence for the report of another kind."""
+
+    def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
+        """RIMs of the versions that the report names, and OCSP responses for its chip. Raises BadEvidence."""
+        _, firmware = self._read(evidence)
+        name = name_of(chain_of(evidence))
+        wanted = [(rim.item, EndorsementKind.NVIDIA_RIM, rim.key) for rim in firmware.rims]
+        if name is not None:
+            wanted.append((OCSP, EndorsementKind.NVIDIA_OCSP, name))
+        return tuple(EndorsementRef(item=item, kind=kind, key=key, required=False) for item, kind, key in wanted)
+
+    def verify(
+        self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
+    ) -> Claims:
+        """Prove the report at `now`; `challenge` is the request's nonce, 32 bytes. Raises BadEvidence."""
+        report, firmware = self._read(evidence)
+        proof = prove(report, firmware.rims, Given(evidence, endorsements, challenge, now), self._roots)
+        return make_claims(self.tee, report, firmware, proof, bound=challenge is not None)
+
+    def _read(self, evidence: Evidence) -> tuple[Report, Firmware]:
+        return _read(type(self), evidence.items.get("report", b""), chain_of(evidence))
+
+
+@lru_cache(maxsize=64)
+def _read(kind: type[NvidiaVerifier], data: bytes, cert_chain: bytes) -> tuple[Report, Firmware]:
+    """Report and firmware, not proven. Remembered for a moment: who asks what a report needs proves it next."""
+    report = spdm.parse(data)
+    return report, kind.read(report, chip_of(cert_chain))
