@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
+from attest_pipeline import verifiers
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.config_store import ConfigStore, Loaded
-from attest_pipeline.errors import Misconfigured, Reason, Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.model import Appraised, Malfunction, Rejection
 from attest_pipeline.pipeline import UNKNOWN_TEE, Sign, Transform, Vouched
 from attest_pipeline.ports import Bus, Message, Record
@@ -23,6 +24,7 @@ T = TypeVar("T")
 _VERSIONS_KEPT: Final = 8
 _WAITING_MOST: Final = 512
 """Results that may wait for a store; with them and one more frame a store is still one batch."""
+_TEES: Final = verifiers.installed()
 _RESULT_HEADERS: Final = {CONTENT_TYPE: RESULT_TYPE}
 _log: Final = logging.getLogger(__name__)
 
@@ -155,13 +157,13 @@ class Outlet:
 
 
 def _verdicts(frame: Frame) -> Iterator[tuple[str, str, str]]:
-    """Labels of each verdict; a TEE that nobody knows is no label, because its name is the sender's."""
+    """Labels of each verdict; a TEE without a plugin is no label, because its name is the sender's."""
     for item in frame.items:
         for artefact in item.artefacts:
             if isinstance(artefact, Appraised):
                 yield artefact.claims.tee, artefact.appraisal.status, ""
             elif isinstance(artefact, Rejection | Malfunction):
-                tee = UNKNOWN_TEE if artefact.reason == Reason.UNKNOWN_TEE else artefact.tee
+                tee = artefact.tee if artefact.tee in _TEES else UNKNOWN_TEE
                 yield tee, "rejected" if isinstance(artefact, Rejection) else "malfunction", artefact.reason
 
 

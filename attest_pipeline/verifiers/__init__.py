@@ -33,6 +33,11 @@ def load(allowed: Iterable[str], trust_anchors: Mapping[str, tuple[bytes, ...]])
     return loaded
 
 
+def installed() -> frozenset[str]:
+    """Names of the TEEs that have a plugin here, admitted or not."""
+    return frozenset(entry_points(group=GROUP).names)
+
+
 def _plugin(name: str) -> EntryPoint:
     installed = entry_points(group=GROUP)
     found = {point.value: point for point in installed.select(name=name)}
