@@ -21,8 +21,8 @@ from attest_pipeline.simulator.huawei import VirtccaVendor
 from attest_pipeline.simulator.hygon import CsvVendor
 from attest_pipeline.simulator.intel import IntelVendor
 from attest_pipeline.simulator.itrustee import ItrusteeVendor
-from attest_pipeline.simulator.psa import PsaVendor
 from attest_pipeline.simulator.nvidia import NvidiaVendor
+from attest_pipeline.simulator.psa import PsaVendor
 from attest_pipeline.simulator.tpm import TpmVendor
 
 
