@@ -1,7 +1,6 @@
 """A real nats-server for tests: started on free ports, provisioned, with a connector for each user."""
 
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from attest_pipeline.adapters.broker import Broker
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_config import PROVISIONER, BrokerSpec, Tenant
 from attest_pipeline.adapters.provision import Provisioning, provision
+from attest_pipeline.cli import stack
 
 TENANTS = (
     Tenant(name="acme", agents=("a1", "a2"), gateways=("g1",), fleet=True),
@@ -21,11 +21,8 @@ QUICK = Provisioning(ack_waits=(0.5,), max_deliver=6)
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    first = stack.free_ports(count)
+    return list(range(first, first + count))
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from bus_fixtures import free_ports
 from msgspec.structs import replace
 from topologies import eventually
 
-from attest_pipeline.adapters import config_store
+from attest_pipeline.adapters import config_store, metrics
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.errors import Unavailable
@@ -43,6 +43,7 @@ async def _until_told(process: Process) -> None:
 # ── health and logs ───────────────────────────────────────────────────────────────────────────────────────────────────
 async def test_health_names_the_versions_in_force_and_metrics_are_prometheus(process: Process) -> None:
     (port,) = free_ports(1)
+    metrics.DEAD_LETTERS.inc(0)
     await config_store.publish(process.bus, CONFIG, {})
     running = asyncio.create_task(run_until_stopped(process, _until_told))
     await eventually(lambda: bool(process.configs.versions()), "no configuration")
