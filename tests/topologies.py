@@ -181,9 +181,10 @@ async def on_nats(
     epoch_seconds: int = 300,
     sync_always: bool = False,
     environment: Mapping[str, str] = {},
+    collateral: bool = False,
 ) -> AsyncIterator[OnNats]:
     """Run worker kinds as processes beside a nats-server of their own until the block ends."""
-    port = free_ports(len(kinds) + 5)
+    port = free_ports(len(kinds) + 6)
     plan = Plan(
         workers=tuple(kinds),
         port=port,
@@ -194,6 +195,7 @@ async def on_nats(
         agents=AGENTS,
         provisioning=provisioning,
         epoch_seconds=epoch_seconds,
+        collateral=collateral,
     )
     stack = Stack(site, plan)
     for worker in stack.workers:
