@@ -15,25 +15,16 @@ from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.collateral_cache import CollateralCache
 from attest_pipeline.adapters.config_store import Loaded
-from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
+from attest_pipeline.errors import Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
 from attest_pipeline.jws import BadToken, Jwk, Jwks
-from attest_pipeline.model import EvidenceCollection
 from attest_pipeline.pipeline import Parse, Snapshot, Submission, exhausted, rejected
 from attest_pipeline.ports import Message, Record
 from attest_pipeline.subjects import Lane, Origin
-from attest_pipeline.wire import (
-    CONTENT_TYPE,
-    MSGPACK,
-    REPLY_HEADER,
-    Frame,
-    Item,
-    decode_batch,
-    decode_collection,
-    decode_entry,
-)
+from attest_pipeline.wire import Frame, Item
 from workers._process import Process
 from workers._stage import Handoff, Versioned, forward
+from workers._submissions import asked, entries, mark_of, origin_of, single, stored
 from workers._waiting import WaitingRoom
 
 QUEUE: Final = "parse"
@@ -95,16 +86,16 @@ class Intake:
         frames: dict[str, list[Submission]] = defaultdict(list)
         suspects: list[tuple[Origin, Message]] = []
         for message in messages:
-            origin = _origin(message)
+            origin = origin_of(message)
             if origin is None:
                 await self._bury(subjects.dead("unknown", "unknown"), message.data)
                 await self._bus.ack(message.reply)
             elif message.attempt >= self._attempts - _SUSPECT:
                 suspects.append((origin, message))
             elif origin.lane is Lane.BATCH:
-                await self._frame(origin.tenant, _entries(message, origin))
+                await self._frame(origin.tenant, entries(message, origin))
             else:
-                frames[origin.tenant].append(_single(message, origin))
+                frames[origin.tenant].append(single(message, origin))
         for tenant, submissions in frames.items():
             await self._frame(tenant, submissions)
         await self._judge_alone(suspects)
@@ -115,25 +106,21 @@ class Intake:
         What has none goes first: it was never reached, because another killed the process before it. Storing the mark
         is also the barrier behind which what was handed on before is safe.
         """
-        marks = [_mark(message) for _, message in suspects]
+        marks = [mark_of(message) for _, message in suspects]
         known = [await self._bus.get(subjects.NONCES, mark) is not None for mark in marks]
         for is_known, mark, (origin, message) in sorted(zip(known, marks, suspects, strict=True), key=itemgetter(0)):
             await self._bus.put(subjects.NONCES, mark, b"")
             last = message.attempt >= self._attempts + (not is_known)
-            await self._frame(origin.tenant, _submissions(message, origin, last_attempt=last))
+            await self._frame(origin.tenant, stored(message, origin, last_attempt=last))
 
     async def _interactive(self, message: Message) -> None:
-        origin = _origin(message)
+        origin = origin_of(message)
         if origin is None:
             return
-        evidence = _decoded(message)
-        submission = Submission(
-            origin.name, evidence, message.data, message.received_at, message.reply, ack="", last_attempt=not self._room
-        )
-        await self._frame(origin.tenant, [submission])
+        await self._frame(origin.tenant, [asked(message, origin, last_attempt=not self._room)])
 
     async def _challenge(self, message: Message) -> None:
-        origin = _origin(message)
+        origin = origin_of(message)
         if origin is None:
             return
         expires = int(self._clock()) + NONCE_SECONDS
@@ -269,67 +256,3 @@ def _stage(loaded: Loaded, nonce_key: bytes, collateral: CollateralCache | None)
 def _message(one: Submission | Item) -> str:
     """What the submissions of one message share: its ack, or where its only answer goes."""
     return one.ack or one.reply
-
-
-def _origin(message: Message) -> Origin | None:
-    """Who sent a message; None, and a line in the log, if its subject names nobody that a result could go to."""
-    try:
-        return subjects.origin(message.subject)
-    except BadEvidence as error:
-        _log.error("undeliverable subject", extra={"why": str(error)})
-        return None
-
-
-def _decoded(message: Message) -> EvidenceCollection | BadEvidence:
-    try:
-        return decode_collection(message.data, message.headers.get(CONTENT_TYPE, MSGPACK))
-    except BadEvidence as error:
-        return error
-
-
-def _mark(message: Message) -> str:
-    """Key under which it is noted that this stored message was touched."""
-    stored = f"{message.subject} {message.received_at} ".encode() + message.data
-    return f"touched-{hashlib.sha256(stored).hexdigest()}"
-
-
-def _submissions(message: Message, origin: Origin, *, last_attempt: bool) -> list[Submission]:
-    if origin.lane is Lane.BATCH:
-        return _entries(message, origin, last_attempt=last_attempt)
-    return [_single(message, origin, last_attempt=last_attempt)]
-
-
-def _single(message: Message, origin: Origin, *, last_attempt: bool = False) -> Submission:
-    evidence = _decoded(message)
-    reply = ""
-    wanted = message.headers.get(REPLY_HEADER)
-    if wanted is not None:
-        try:
-            reply = subjects.reply(origin.tenant, origin.name, wanted)
-        except BadEvidence as error:
-            evidence = error
-    return Submission(
-        origin.name, evidence, message.data, message.received_at, reply, message.reply, last_attempt=last_attempt
-    )
-
-
-def _entries(message: Message, origin: Origin, *, last_attempt: bool = False) -> list[Submission]:
-    """One submission for each entry; entries share the ack, so the message is done when all its results are stored."""
-
-    def submission(agent: str, evidence: EvidenceCollection | BadEvidence, data: bytes) -> Submission:
-        return Submission(agent, evidence, data, message.received_at, "", message.reply, last_attempt=last_attempt)
-
-    try:
-        entries = decode_batch(message.data)
-    except BadEvidence as error:
-        return [submission(origin.name, error, message.data)]
-    submissions = []
-    for data in entries:
-        try:
-            entry = decode_entry(data)
-            submissions.append(submission(subjects.checked_name(entry.agent), entry.collection, data))
-        except BadEvidence as error:
-            submissions.append(submission(origin.name, error, data))
-        except Misconfigured as error:
-            submissions.append(submission(origin.name, BadEvidence(Reason.WRONG_AGENT, str(error)), data))
-    return submissions
