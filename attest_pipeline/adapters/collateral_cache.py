@@ -89,8 +89,7 @@ class CollateralCache:
 
     async def arrival(self, seconds: float) -> None:
         """Return when the next answer has come, or after that time."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+        await _happened(self._news, seconds)
 
     async def run(self, bus: Bus) -> None:
         """Ask for what is wanted, for ever."""
@@ -100,8 +99,7 @@ class CollateralCache:
                 for batch in self._due():
                     await self._slots.acquire()
                     asks.create_task(self._ask(bus, batch))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wakes.wait(), 0.5)
+                await _happened(self._wakes, 0.5)
 
     # ── what is wanted ────────────────────────────────────────────────────────────────────────────────────────────────
     def _want(self, name: str, ref: EndorsementRef, now: float) -> _Wanted:
@@ -169,6 +167,13 @@ class _Layered(EndorsementSource):
 
     def standing(self, ref: EndorsementRef) -> Standing:
         return self._snapshot.standing(ref) if self._snapshot.find(ref) else self._cache.standing(ref)
+
+
+async def _happened(event: asyncio.Event, seconds: float) -> None:
+    """Return when the event has happened, or after that time. `wait_for` of Python 3.11 may swallow a cancellation."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _holds(entry: _Entry, now: float) -> bool:
