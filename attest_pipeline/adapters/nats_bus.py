@@ -18,6 +18,7 @@ from attest_pipeline.ports import Message, Record
 Handler = Callable[[Message], Awaitable[None]]
 
 _WAITING: Final = 4096
+_WAITING_BYTES: Final = 64 * 1024 * 1024
 """Messages that may wait for a handler; more are dropped (and, if they stand for stored Evidence, delivered again)."""
 _GRACE: Final = 2.0
 """Seconds in which whoever reads a pull or a watch may finish what it has, before the connection closes."""
@@ -39,6 +40,7 @@ class _Service:
         self._handler = handler
         self._message = message
         self._waiting: asyncio.Queue[Message] = asyncio.Queue(_WAITING)
+        self._bytes = 0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, link: Link, queue: str) -> None:
@@ -46,10 +48,11 @@ class _Service:
         self._task = asyncio.create_task(self._run())
 
     def receive(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
-        try:
-            self._waiting.put_nowait(self._message(subject, reply, data, headers))
-        except asyncio.QueueFull:
-            _log.warning("dropped a message of %s: its handler is %d behind", self._subject, _WAITING)
+        if self._waiting.full() or self._bytes + len(data) > _WAITING_BYTES:
+            _log.warning("dropped a message of %s: its handler is %d behind", self._subject, self._waiting.qsize())
+            return
+        self._bytes += len(data)
+        self._waiting.put_nowait(self._message(subject, reply, data, headers))
 
     async def finish(self) -> None:
         """Let the handler deal with what was received."""
@@ -65,6 +68,7 @@ class _Service:
             except Exception:  # noqa: BLE001 - a handler's bug must not end the subscription
                 _log.exception("a handler of %s failed", self._subject)
             finally:
+                self._bytes -= len(message.data)
                 self._waiting.task_done()
 
 

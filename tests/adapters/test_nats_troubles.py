@@ -259,10 +259,11 @@ async def test_a_key_that_cannot_be_created_for_another_reason_is_unavailable() 
 
 
 # ── messages ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("limit", ["_WAITING", "_WAITING_BYTES"])
 async def test_a_handler_that_is_far_behind_loses_messages_and_it_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: str
 ) -> None:
-    monkeypatch.setattr(nats_bus, "_WAITING", 2)
+    monkeypatch.setattr(nats_bus, limit, 2)
     link = ScriptedLink()
     bus, heard, free = NatsBus(link, lambda: 7.5), [], asyncio.Event()
 
@@ -275,8 +276,10 @@ async def test_a_handler_that_is_far_behind_loses_messages_and_it_is_said(
     for number in range(3):
         link.sink(b"stage.claims", b"", b"%d" % number, None)
     free.set()
+    await asyncio.sleep(0.01)
+    link.sink(b"stage.claims", b"", b"3", None)
     await bus.stop()
-    assert heard == [(b"0", 7), (b"1", 7)]
+    assert heard == [(b"0", 7), (b"1", 7), (b"3", 7)]
     assert "dropped" in caplog.text
 
 
