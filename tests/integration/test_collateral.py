@@ -30,6 +30,7 @@ from attest_pipeline import wire
 from attest_pipeline.adapters import config_dir
 from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.adapters.site import Site
+from attest_pipeline.cli.stack import POLICIES
 from attest_pipeline.collateral.exchange import name_of
 from attest_pipeline.ear import Status
 from attest_pipeline.errors import Reason
