@@ -14,7 +14,6 @@ import pytest_asyncio
 from bus_client import Client, details, over_tick
 from collateral_lab import Answer, FakeVendors, dying, hanging, refusing, saying, serving, write_settings
 from topologies import (
-    POLICIES,
     STAGES,
     TENANT,
     InMemory,
