@@ -12,9 +12,18 @@ from typing import Final
 from msgspec import Struct
 
 from attest_pipeline.adapters import metrics
-from attest_pipeline.collateral.book import vendor_of
 from attest_pipeline.collateral.cache import Bounded
-from attest_pipeline.collateral.exchange import MAX_REFS, Absent, Answer, Ask, Held, decode_reply, encode_ask, name_of
+from attest_pipeline.collateral.exchange import (
+    MAX_REFS,
+    Absent,
+    Answer,
+    Ask,
+    Held,
+    decode_reply,
+    encode_ask,
+    name_of,
+    vendor_of,
+)
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.model import EndorsementRef
 from attest_pipeline.ports import Bus, EndorsementSource, Standing

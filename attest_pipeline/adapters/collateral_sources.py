@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from attest_pipeline.adapters.guarded_http import GuardedClient, Refused
-from attest_pipeline.collateral import intel
+from attest_pipeline.collateral import intel, nvidia
 from attest_pipeline.collateral.budget import Rate
 from attest_pipeline.collateral.recipes import BadCollateral, Request, Response, split_name
 from attest_pipeline.collateral.records import MAX_RECORD
@@ -30,11 +30,13 @@ DEFAULT_SITES: Final[Mapping[str, str]] = {
     intel.ROOT_CRL_SITE: "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der",
     "amd": "https://kdsintf.amd.com/",
     "hygon": "https://cert.hygon.cn/",
+    nvidia.SITE: "https://rim.attestation.nvidia.com/",
 }
 DEFAULT_RATES: Final[Mapping[str, Rate]] = {
     "intel": Rate(interval=0.5, burst=16),
     "amd": Rate(interval=10.0, burst=3),
     "hygon": Rate(interval=2.0, burst=2),
+    "nvidia": Rate(interval=1.0, burst=4),
 }
 """AMD's KDS grants about one VCEK each ten seconds to an address; the burst is for a product's chain and CRL."""
 

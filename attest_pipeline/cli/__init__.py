@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "provision": "compose",
     "compose": "compose",
     "bench": "bench",
+    "collateral": "collateral",
 }
 """Sub-command → module of this package that holds a function (or, for a group, a Typer) of that name."""
 

@@ -2,26 +2,25 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from attest_pipeline.collateral.amd import AmdChain, AmdCrl, AmdLeaf
 from attest_pipeline.collateral.hygon import HygonChip
 from attest_pipeline.collateral.intel import IntelDcap
+from attest_pipeline.collateral.nvidia import NvidiaRim
 from attest_pipeline.collateral.recipes import BadCollateral, Documents, Recipe, Unserved, split_name
 from attest_pipeline.collateral.records import MAX_RECORD, Record
 from attest_pipeline.model import EndorsementKind, TrustAnchor
 
-_SERVED: Mapping[EndorsementKind, type[IntelDcap | AmdChain | AmdCrl | AmdLeaf | HygonChip]] = {
+_Served = IntelDcap | AmdChain | AmdCrl | AmdLeaf | HygonChip | NvidiaRim
+_SERVED: Final[Mapping[EndorsementKind, type[_Served]]] = {
     EndorsementKind.INTEL_DCAP: IntelDcap,
     EndorsementKind.AMD_CHAIN: AmdChain,
     EndorsementKind.AMD_CRL: AmdCrl,
     EndorsementKind.AMD_LEAF: AmdLeaf,
     EndorsementKind.HYGON_HSK_CEK: HygonChip,
+    EndorsementKind.NVIDIA_RIM: NvidiaRim,
 }
-
-
-def vendor_of(kind: EndorsementKind) -> str:
-    """Vendor that serves a kind; `operator` where none does."""
-    return _SERVED[kind].vendor if kind in _SERVED else Unserved.vendor
 
 
 class Book:

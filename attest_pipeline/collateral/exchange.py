@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from attest_pipeline.errors import Unavailable
-from attest_pipeline.model import EndorsementRef
+from attest_pipeline.model import EndorsementKind, EndorsementRef
 
 MAX_REFS: Final = 64
 """References in one request."""
@@ -58,6 +58,11 @@ _replies: Final = msgspec.msgpack.Decoder(Reply)
 def name_of(ref: EndorsementRef) -> str:
     """Name under which collateral is kept: kind and key, whatever item it is for."""
     return f"{ref.kind}/{ref.key}"
+
+
+def vendor_of(kind: EndorsementKind) -> str:
+    """First word of a kind: whose it is. A label of metrics, so never of more values than there are kinds."""
+    return kind.partition("-")[0]
 
 
 def encode_ask(ask: Ask) -> bytes:

@@ -1,5 +1,6 @@
 """What is asked of the vendors, and what is believed of their answers."""
 
+import base64
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -10,7 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attest_pipeline.collateral.book import Book, vendor_of
+from attest_pipeline.collateral.book import Book
+from attest_pipeline.collateral.exchange import vendor_of
 from attest_pipeline.collateral.intel import key_of
 from attest_pipeline.collateral.recipes import BadCollateral, Request, Response, Unserved, crl_number, load_crl
 from attest_pipeline.collateral.records import MAX_RECORD
@@ -86,7 +88,7 @@ def test_a_key_outside_its_pattern_is_never_asked_for(name: str) -> None:
 def test_kinds_without_a_vendor_are_the_operators() -> None:
     recipe, key = Book().of("arm-cpak/some/key")
     assert isinstance(recipe, Unserved)
-    assert (recipe.requests(key), recipe.needs(key), recipe.vendor) == ((), (), vendor_of(EndorsementKind.ARM_CPAK))
+    assert (recipe.requests(key), recipe.needs(key)) == ((), ())
     assert prove(Book(), "arm-cpak/some/key", b"anything") == ()
     with pytest.raises(BadCollateral):
         recipe.documents(key, [Response({}, b"")])
@@ -106,7 +108,6 @@ def test_intel_is_asked_for_four_parts() -> None:
         Request("intel", "sgx/certification/v4/pckcrl?ca=processor&encoding=der"),
         Request("intel-root-crl", ""),
     )
-    assert vendor_of(EndorsementKind.INTEL_DCAP) == recipe.vendor == "intel"
 
 
 def test_collateral_states_its_versions_and_window(intel: Book, pki: IntelPki) -> None:
@@ -298,3 +299,50 @@ def test_a_real_hygon_chip_is_proven_and_a_changed_one_is_not(vectors: Path) -> 
     for wrong in (b"", body[:100], body[:1000] + bytes([body[1000] ^ 1]) + body[1001:]):
         with pytest.raises(BadCollateral):
             prove(Book(), name, wrong)
+
+
+# ── NVIDIA ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+DRIVER = "nvidia-rim/driver/550.90.07/gh100"
+VBIOS = "nvidia-rim/vbios/96.00.9f.00.01/1010_0200_882"
+
+
+def test_manifests_are_asked_for_by_their_ids() -> None:
+    paths = []
+    for name in (DRIVER, VBIOS):
+        recipe, key = Book().of(name)
+        paths += [one.path for one in recipe.requests(key)]
+        assert recipe.needs(key) == ()
+    assert paths == ["v1/rim/NV_GPU_DRIVER_GH100_550.90.07", "v1/rim/NV_GPU_VBIOS_1010_0200_882_96009F0001"]
+    recipe, key = Book().of("nvidia-rim/switch/96.10.55.00.01/ls10")
+    assert recipe.requests(key) == ()
+    with pytest.raises(BadCollateral):
+        recipe.requests("driver/550/../x")
+
+
+def test_a_real_manifest_is_proven_for_its_version_alone(vectors: Path) -> None:
+    document = (vectors / "evidence" / "nvidia" / "rim" / "NV_GPU_DRIVER_GH100_550.90.07.xml").read_bytes()
+    recipe, key = Book().of(DRIVER)
+    body = json.dumps({"id": "x", "rim": base64.b64encode(document).decode()}).encode()
+    found = recipe.documents(key, [Response({}, body)])
+    at = int(datetime(2025, 1, 1, tzinfo=UTC).timestamp())
+    assert Book().record(DRIVER, found[DRIVER], {}, source="test", now=at).documents == (document,)
+    for name, documents, then in (
+        (DRIVER.replace("550", "551"), (document,), at),
+        (DRIVER, (document.replace(b"550.90.07", b"550.90.08"),), at),
+        (DRIVER, (document,), SECONDS + 10**9),
+    ):
+        with pytest.raises(BadCollateral):
+            Book().record(name, documents, {}, source="test", now=then)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"rim":"@"}', b'{"rim":1}', b"\xff"])
+def test_an_answer_without_a_manifest_is_refused(body: bytes) -> None:
+    recipe, key = Book().of(DRIVER)
+    with pytest.raises(BadCollateral):
+        recipe.documents(key, [Response({}, body)])
+
+
+@pytest.mark.parametrize("kind", EndorsementKind)
+def test_a_kind_is_counted_under_the_vendor_who_serves_it(kind: EndorsementKind) -> None:
+    recipe, _ = Book().of(f"{kind}/x")
+    assert isinstance(recipe, Unserved) or recipe.vendor == vendor_of(kind)
