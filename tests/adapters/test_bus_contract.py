@@ -134,6 +134,17 @@ async def test_unacked_evidence_comes_again_with_its_attempt_and_its_time(connec
     assert (first.data, first.received_at) == (second.data, second.received_at)
 
 
+async def test_evidence_that_is_worked_on_does_not_come_again(connect: Connect) -> None:
+    agent, parse = await connect("a1", "acme"), await connect("parse")
+    await agent.store([evidence(1)])
+    (message,) = await take(parse, 1)
+    for _ in range(4):
+        await parse.working(message.reply)
+        assert await nothing_comes(parse, 0.3)
+    (again,) = await take(parse, 1)
+    assert again.attempt == 2
+
+
 async def test_evidence_is_delivered_a_bounded_number_of_times(connect: Connect) -> None:
     agent, parse = await connect("a1", "acme"), await connect("parse")
     await agent.store([evidence(1)])
