@@ -39,7 +39,7 @@ schemas: dev  ## write schemas/ anew from the Structs
 	$(BIN)/attest schemas --write
 
 lock: dev  ## write requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate --universal --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-strip-extras --no-header --no-annotate --universal --python-version 3.11 \
 		--group dev --output-file requirements.lock pyproject.toml
 
 format: dev  ## format and mend what can be mended
