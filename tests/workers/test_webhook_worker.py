@@ -70,7 +70,7 @@ async def reset(request: web.Request) -> web.StreamResponse:
 
 
 async def hang(_: web.Request) -> web.StreamResponse:
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     return web.Response(status=500)
 
 
@@ -78,7 +78,7 @@ async def drip(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(status=500)
     response.content_length = 100
     await response.prepare(request)
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
     return response
 
 
@@ -130,7 +130,7 @@ class House:
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
-    async with GuardedClient() as public, GuardedClient(allow_private=True, timeout=0.15) as private:
+    async with GuardedClient() as public, GuardedClient(allow_private=True, timeout=0.6) as private:
         yield House(WebhookSender(public, private, time.time))
 
 
