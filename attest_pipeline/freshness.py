@@ -7,7 +7,7 @@ Rules: `docs/freshness.md`; background: RFC 9334 section 10, draft-ietf-rats-ref
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ _EPOCH_LABEL: Final = b"att-epoch-v1"
 _TAG_BYTES: Final = 32
 _NONCE_BYTES: Final = 8 + SALT_BYTES + _TAG_BYTES
 _SUPPLIED_SIZES: Final = range(8, 65)
+_NO_KEY_DIGEST: Final = hashlib.sha256(b"").digest()
 
 
 class Tick(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +54,7 @@ class Expectation(NamedTuple):
 def issue_nonce(key: bytes, tenant: str, agent: str, *, expires: int, salt: bytes) -> bytes:
     """Nonce of 56 bytes for one agent: expiry (8, big-endian), random salt (16), HMAC-SHA-256 tag (32)."""
     body = expires.to_bytes(8) + salt
-    return body + hmac.digest(key, _joined(_NONCE_LABEL, tenant.encode(), agent.encode(), body), "sha256")
+    return body + hmac.digest(key, length_prefixed((_NONCE_LABEL, tenant.encode(), agent.encode(), body)), "sha256")
 
 
 def check_nonce(key: bytes, tenant: str, agent: str, nonce: bytes, *, received_at: int) -> None:
@@ -137,16 +138,17 @@ def _current(ticks: Ticks, challenge: EpochChallenge, received_at: int) -> Tick:
     return tick
 
 
+def length_prefixed(parts: Iterable[bytes]) -> bytes:
+    """All parts, each behind its length (4 bytes, big-endian): no two lists give the same bytes."""
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(4), part)])
+
+
 def _key_digest(attester_key: bytes | None) -> bytes:
-    return hashlib.sha256(attester_key or b"").digest()
-
-
-def _joined(*parts: bytes) -> bytes:
-    return b"".join(len(part).to_bytes(4) + part for part in parts)
+    return _NO_KEY_DIGEST if attester_key is None else hashlib.sha256(attester_key).digest()
 
 
 def _digest(*parts: bytes) -> bytes:
-    return hashlib.sha512(_joined(*parts)).digest()
+    return hashlib.sha512(length_prefixed(parts)).digest()
 
 
 def encode_marker(ticks: Sequence[Tick], signer: Signer) -> bytes:

@@ -30,7 +30,7 @@ from attest_pipeline.model import (
     Verified,
     tee_of,
 )
-from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer, Standing
+from attest_pipeline.ports import NOTHING, EndorsementSource, Found, PolicyEngine, Signer
 from attest_pipeline.wire import Frame, Item, attestation_id, undecodable_id
 
 UNKNOWN_TEE: Final = "unknown"
@@ -54,11 +54,11 @@ class Snapshot(EndorsementSource):
 
     def __init__(self, index: Mapping[str, Sequence[str]], documents: Mapping[str, bytes]) -> None:
         """`index` maps `<kind>/<key>` to SHA-256 digests, `documents` maps a digest to the document."""
-        self._found = {name: tuple(documents[digest] for digest in digests) for name, digests in index.items()}
+        self._found = {name: Found(tuple(documents[digest] for digest in digests)) for name, digests in index.items()}
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
+    def find(self, ref: EndorsementRef) -> Found:
         """Documents of the configuration for that reference."""
-        return self._found.get(f"{ref.kind}/{ref.key}", ())
+        return self._found.get(f"{ref.kind}/{ref.key}", NOTHING)
 
 
 class Parse:
@@ -154,11 +154,14 @@ class Parse:
         if verifier is None:
             return Rejection(evidence.tee[:32], Reason.UNKNOWN_TEE, "this tenant admits no such TEE")
         try:
-            refs = verifier.endorsements_for(evidence)
-            endorsements = self._endorsements(refs, collection)
-            standings = self._standings(refs, endorsements, collection)
-            now = _judged_at(now, collection, standings.values())
-            claims = verifier.verify(evidence, endorsements, challenge=expected.values[evidence.tee], now=now)
+            found = self._found(verifier.endorsements_for(evidence), collection)
+            documents = {item: one.documents for item, one in found.items() if one.documents}
+            claims = verifier.verify(
+                evidence,
+                Endorsements(documents | collection.endorsements),
+                challenge=expected.values[evidence.tee],
+                now=_judged_at(now, collection, found.values()),
+            )
         except BadEvidence as error:
             return Rejection(evidence.tee, error.reason, error.detail)
         except Unavailable as error:
@@ -168,28 +171,23 @@ class Parse:
         except Exception:  # noqa: BLE001 - contained in one item, logged, and signed as a Malfunction
             _log.exception("verifier failed", extra={"tee": evidence.tee})
             return Malfunction(evidence.tee, Reason.INTERNAL, "the verifier failed; see its log")
-        degraded = tuple(item for item, standing in standings.items() if standing.stale)
+        degraded = tuple(item for item, one in found.items() if one.stale)
         return Verified(replace(claims, degraded=degraded) if degraded else claims)
 
-    def _endorsements(self, refs: Sequence[EndorsementRef], collection: EvidenceCollection) -> Endorsements:
-        items: dict[str, tuple[bytes, ...]] = {}
+    def _found(self, refs: Sequence[EndorsementRef], collection: EvidenceCollection) -> dict[str, Found]:
+        """What the host has for each reference, by item; the collection's own Endorsements go before."""
+        found: dict[str, Found] = {}
         waits: list[Unavailable] = []
         for ref in refs:
+            if ref.item in collection.endorsements:
+                continue
             try:
-                if ref.item not in collection.endorsements and (found := self._source.find(ref)):
-                    items[ref.item] = found
+                found[ref.item] = self._source.find(ref)
             except Unavailable as error:
                 waits.append(error)
         if waits:
             raise _longest(waits)
-        return Endorsements(items | collection.endorsements)
-
-    def _standings(
-        self, refs: Sequence[EndorsementRef], endorsements: Endorsements, collection: EvidenceCollection
-    ) -> dict[str, Standing]:
-        """How old each of the host's documents is, by item."""
-        found = endorsements.items.keys() - collection.endorsements.keys()
-        return {ref.item: self._source.standing(ref) for ref in refs if ref.item in found}
+        return found
 
 
 class Match:
@@ -320,14 +318,14 @@ def _longest(waits: Sequence[Unavailable]) -> Unavailable:
     return max(waits, key=lambda wait: wait.retry_after)
 
 
-def _judged_at(received: datetime, collection: EvidenceCollection, standings: Iterable[Standing]) -> datetime:
+def _judged_at(received: datetime, collection: EvidenceCollection, found: Iterable[Found]) -> datetime:
     """When Evidence is judged: as received, or as of the first moment when what was fetched for it holds.
 
     Vendors date what they issue, so collateral that Evidence had to wait for is younger than the Evidence.
     """
-    if collection.as_of is not None:
+    since = max((one.valid_from for one in found), default=0)
+    if collection.as_of is not None or not since:
         return received
-    since = max((standing.valid_from for standing in standings), default=0)
     return max(received, datetime.fromtimestamp(since, UTC))
 
 

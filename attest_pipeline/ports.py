@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -32,23 +32,27 @@ class Verifier(Protocol):
         ...
 
 
-class Standing(NamedTuple):
-    """How old documents are: `stale` if they should have been fetched anew by now, and from when on they all hold."""
+class Found(NamedTuple):
+    """The documents for a reference, none if there are none, and how old they are.
 
+    `stale` says that they should have been fetched anew by now, `valid_from` (seconds since 1970) from when on all of
+    them hold. What the operator published does not age.
+    """
+
+    documents: tuple[bytes, ...] = ()
     stale: bool = False
     valid_from: int = 0
+
+
+NOTHING: Final = Found()
 
 
 class EndorsementSource(Protocol):
     """Finds Endorsements by reference."""
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
-        """Documents for that reference; empty if there is none. Raises Unavailable if the answer is not known yet."""
+    def find(self, ref: EndorsementRef) -> Found:
+        """What there is for that reference. Raises Unavailable if the answer is not known yet."""
         ...
-
-    def standing(self, ref: EndorsementRef) -> Standing:  # noqa: ARG002 - what the operator published does not age
-        """How old the documents are that `find` gives."""
-        return Standing()
 
 
 class PolicyFailed(Exception):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.freshness import encode_challenge
+from attest_pipeline.freshness import encode_challenge, length_prefixed
 from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection
 
 CONTENT_TYPE: Final = "Content-Type"
@@ -124,11 +124,7 @@ def undecodable_id(tenant: str, agent: str, data: bytes) -> bytes:
 
 
 def _digest(parts: Iterable[bytes]) -> bytes:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(4))
-        digest.update(part)
-    return digest.digest()
+    return hashlib.sha256(length_prefixed(parts)).digest()
 
 
 def _identifying(tenant: str, agent: str, collection: EvidenceCollection) -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from attest_pipeline.model import (
     TenantConfig,
 )
 from attest_pipeline.pipeline import Parse, Pipeline, Submission
-from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer, Verifier
+from attest_pipeline.ports import EndorsementSource, Found, PolicyEngine, Signer, Verifier
 
 NOW = token_lab.NOW
 AGENT = "node-1"
@@ -59,11 +59,11 @@ class ScriptedSource(EndorsementSource):
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
+    def find(self, ref: EndorsementRef) -> Found:
         del ref
         if self.failure is not None:
             raise self.failure
-        return (b"published",)
+        return Found((b"published",))
 
 
 class ScriptedEngine(PolicyEngine):

@@ -28,7 +28,7 @@ from attest_pipeline.model import (
     Verified,
 )
 from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Snapshot, exhausted, rejected
-from attest_pipeline.ports import PolicyFailed
+from attest_pipeline.ports import NOTHING, Found, PolicyFailed
 from attest_pipeline.result import AttestationResult, Details
 from attest_pipeline.wire import Frame, Item
 
@@ -226,8 +226,8 @@ def test_an_item_rejected_afterwards_keeps_context_and_tees() -> None:
 def test_a_snapshot_finds_what_was_published_for_a_reference() -> None:
     (ref,) = lab.ScriptedVerifier().endorsements_for(lab.EVIDENCE.evidence[0])
     snapshot = Snapshot({"intel-dcap/tdx/00/platform": ("d1", "d2")}, {"d1": b"one", "d2": b"two"})
-    assert snapshot.find(ref) == (b"one", b"two")
-    assert Snapshot({}, {}).find(ref) == ()
+    assert snapshot.find(ref) == Found((b"one", b"two"))
+    assert Snapshot({}, {}).find(ref) == NOTHING
 
 
 def test_trust_anchors_reach_the_verifiers_by_vendor(monkeypatch: pytest.MonkeyPatch) -> None:

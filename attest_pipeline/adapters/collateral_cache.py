@@ -26,7 +26,7 @@ from attest_pipeline.collateral.exchange import (
 )
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.model import EndorsementRef
-from attest_pipeline.ports import Bus, EndorsementSource, Standing
+from attest_pipeline.ports import NOTHING, Bus, EndorsementSource, Found
 from attest_pipeline.subjects import COLLATERAL
 
 MAX_BYTES: Final = 128 * 1024 * 1024
@@ -76,8 +76,8 @@ class CollateralCache:
         """A source that asks the tenant's own configuration first."""
         return _Layered(snapshot, self)
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
-        """Documents at hand; empty if there are none. Raises Unavailable, and asks for them, if that is not known."""
+    def find(self, ref: EndorsementRef) -> Found:
+        """What is at hand. Raises Unavailable, and asks for it, if nothing is known."""
         name, now = name_of(ref), self._clock()
         entry = self._entries.get(name)
         if entry is None or not _holds(entry, now):
@@ -87,14 +87,8 @@ class CollateralCache:
         if entry.renew_at <= now:
             self._want(name, ref, now)
         metrics.COLLATERAL_HITS.labels(vendor_of(ref.kind)).inc()
-        return entry.answer.documents if isinstance(entry.answer, Held) else ()
-
-    def standing(self, ref: EndorsementRef) -> Standing:
-        """How old the documents are that `find` gives."""
-        entry = self._entries.peek(name_of(ref))
-        if entry is None or not isinstance(entry.answer, Held):
-            return Standing()
-        return Standing(stale=entry.answer.stale_at <= self._clock(), valid_from=entry.answer.valid_from)
+        held = entry.answer
+        return Found(held.documents, held.stale_at <= now, held.valid_from) if isinstance(held, Held) else NOTHING
 
     async def arrival(self, seconds: float) -> None:
         """Return when the next answer has come, or after that time."""
@@ -171,11 +165,9 @@ class _Layered(EndorsementSource):
         self._snapshot = snapshot
         self._cache = cache
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
-        return self._snapshot.find(ref) or self._cache.find(ref)
-
-    def standing(self, ref: EndorsementRef) -> Standing:
-        return self._snapshot.standing(ref) if self._snapshot.find(ref) else self._cache.standing(ref)
+    def find(self, ref: EndorsementRef) -> Found:
+        own = self._snapshot.find(ref)
+        return own if own.documents else self._cache.find(ref)
 
 
 async def _happened(event: asyncio.Event, seconds: float) -> None:

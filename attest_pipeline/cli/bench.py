@@ -38,7 +38,7 @@ def pipeline(  # noqa: PLR0913 - each is an option
     runs: Annotated[int, typer.Option(min=1, help="Runs; the report is of their medians.")] = 5,
     devices: DevicesOption = 200,
     window: Annotated[int, typer.Option(min=64, help="Most attestations under way.")] = 1024,
-    floor_seconds: SecondsOption = 2.0,
+    floor_seconds: SecondsOption = 1.0,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Load on the embedded stack: throughput, latency, CPU by process, memory, and the ratio to the floor.
@@ -113,7 +113,8 @@ def soak(
 
 def _say(run: Run) -> None:
     """One line for a run, on standard error."""
-    spent = ", ".join(f"{name} {used:.0f}" for name, used in {**run.cpu, "others": run.others}.items())
+    every = {**run.cpu, "others": run.others, "the floor": run.floor_us}
+    spent = ", ".join(f"{name} {used:.0f}" for name, used in every.items())
     typer.echo(
         f"{run.attestations_per_s:.0f}/s, p50 {run.p50_ms} ms, p99 {run.p99_ms} ms, µs of CPU each: {spent}", err=True
     )

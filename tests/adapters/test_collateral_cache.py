@@ -12,7 +12,7 @@ from attest_pipeline.collateral.exchange import Absent, Answer, Held, Later, dec
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.model import EndorsementKind, EndorsementRef
 from attest_pipeline.pipeline import Snapshot
-from attest_pipeline.ports import Message
+from attest_pipeline.ports import NOTHING, Found, Message
 from attest_pipeline.subjects import COLLATERAL
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 
@@ -20,6 +20,7 @@ REF = EndorsementRef(item="crl", kind=EndorsementKind.AMD_CRL, key="milan")
 NAME = name_of(REF)
 START = 1_795_000_000.0
 HELD = Held(documents=(b"crl",), valid_from=int(START) - 9, valid_until=int(START) + 9000, stale_at=int(START) + 5000)
+CRL = Found(HELD.documents, stale=False, valid_from=HELD.valid_from)
 
 
 class Office:
@@ -63,7 +64,7 @@ async def open_office(*, serving: bool = True, max_bytes: int = 10**6) -> AsyncI
         await bus.drain()
 
 
-async def arrived(cache: CollateralCache, ref: EndorsementRef = REF) -> tuple[bytes, ...]:
+async def arrived(cache: CollateralCache, ref: EndorsementRef = REF) -> Found:
     async with asyncio.timeout(5):
         while True:
             try:
@@ -76,9 +77,7 @@ async def test_what_is_wanted_is_there_when_it_is_looked_for_again() -> None:
     async with open_office() as (office, cache):
         with pytest.raises(Unavailable, match="not at hand"):
             cache.find(REF)
-        assert await arrived(cache) == (b"crl",)
-        assert not cache.standing(REF).stale
-        assert cache.standing(REF).valid_from == START - 9
+        assert await arrived(cache) == CRL
         assert office.asked == [NAME]
 
 
@@ -94,22 +93,19 @@ async def test_equal_wants_are_one_question() -> None:
 async def test_the_tenants_own_documents_come_first() -> None:
     async with open_office() as (office, cache):
         source = cache.behind(Snapshot({NAME: ["d"]}, {"d": b"own"}))
-        assert source.find(REF) == (b"own",)
-        assert source.standing(REF) == (False, 0)
+        assert source.find(REF) == Found((b"own",), stale=False, valid_from=0)
         other = EndorsementRef(item="crl", kind=REF.kind, key="genoa")
         with pytest.raises(Unavailable):
             source.find(other)
         await arrived(cache, other)
-        assert source.find(other) == (b"crl",)
-        assert source.standing(other).valid_from == START - 9
+        assert source.find(other) == CRL
         assert office.asked == ["amd-crl/genoa"]
 
 
 async def test_that_there_is_none_is_believed_for_its_time() -> None:
     async with open_office() as (office, cache):
         office.answer = lambda _: Absent(60.0)
-        assert await arrived(cache) == ()
-        assert cache.standing(REF) == (False, 0)
+        assert await arrived(cache) == NOTHING
         office.now += 61
         with pytest.raises(Unavailable):
             cache.find(REF)
@@ -127,7 +123,7 @@ async def test_whoever_must_wait_is_told_how_long_and_the_worker_is_asked_again(
         assert waiting.value.retry_after == pytest.approx(300.0)
         office.answer = lambda _: HELD
         office.now += 11
-        assert await arrived(cache) == (b"crl",)
+        assert await arrived(cache) == CRL
 
 
 async def test_documents_are_renewed_behind_and_called_stale_in_time() -> None:
@@ -136,10 +132,10 @@ async def test_documents_are_renewed_behind_and_called_stale_in_time() -> None:
         newer = msgspec.structs.replace(HELD, documents=(b"newer",))
         office.answer = lambda _: newer
         office.now += RENEW_SECONDS + 1
-        assert cache.find(REF) == (b"crl",), "what is at hand is used while it is renewed"
-        await eventually(lambda: cache.find(REF) == (b"newer",), "it was not renewed")
+        assert cache.find(REF) == CRL, "what is at hand is used while it is renewed"
+        await eventually(lambda: cache.find(REF).documents == (b"newer",), "it was not renewed")
         office.now = START + 6000
-        assert cache.standing(REF).stale
+        assert cache.find(REF).stale
 
 
 async def test_documents_that_have_ended_are_not_used() -> None:
@@ -156,7 +152,7 @@ async def test_without_a_worker_what_is_at_hand_is_still_used() -> None:
         office.raw = b"\xc1"
         office.now += RENEW_SECONDS + 1
         for _ in range(3):
-            assert cache.find(REF) == (b"crl",)
+            assert cache.find(REF) == CRL
             await asyncio.sleep(0.05)
 
 
@@ -177,7 +173,7 @@ async def test_what_did_not_fit_into_the_answer_is_asked_for_again_at_once() -> 
             with pytest.raises(Unavailable):
                 cache.find(ref)
         for ref in refs:
-            assert await arrived(cache, ref) == (b"crl",)
+            assert await arrived(cache, ref) == CRL
 
 
 async def test_the_memory_and_what_is_wanted_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -330,6 +330,14 @@ async def test_a_server_that_cannot_be_reached_is_unavailable(url: str, monkeypa
     await link.flush()
 
 
+@pytest.mark.parametrize("header", [{"A": "b\r\nPUB evil 0\r\n\r\n"}, {"A\nB": "c"}, {"A": "b\r"}])
+async def test_a_header_that_would_begin_another_line_is_refused(broker: Broker, header: Mapping[str, str]) -> None:
+    bus = await connected(broker, "sign")
+    with pytest.raises(Unavailable, match="cannot send"):
+        await bus.publish("result.acme.n1", b"", headers=header)
+    await bus.drain()
+
+
 async def test_a_closed_connection_is_unavailable(broker: Broker) -> None:
     bus = await connected(broker, "sign")
     subscription = await bus._link.listen("_INBOX_sign.x", "", lambda *_: None)

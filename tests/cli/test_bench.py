@@ -9,8 +9,8 @@ from attest_pipeline.simulator.device import Fault
 
 TINY = ("--devices", 4, "--output", "json")
 REPORT = {
-    "attestations_per_s", "floor_per_s", "ratio", "p50_ms", "p99_ms", "rss_mb", "lane", "processes", "topology",
-    "durability", "tee", "cpu", "runs",
+    "attestations_per_s", "floor_per_s", "ratio", "worker_ratio", "p50_ms", "p99_ms", "rss_mb", "lane", "processes",
+    "topology", "durability", "tee", "cpu", "runs",
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def test_a_pipeline_benchmark_reports_every_figure(attest: Attest, lane: str, to
     assert (report["lane"], report["topology"], report["processes"]) == (lane, topology, processes)
     assert report["durability"] == "process-kill"
     assert report["ratio"] == pytest.approx(report["attestations_per_s"] / report["floor_per_s"], abs=0.001)
+    assert report["ratio"] < report["worker_ratio"] < 1
     assert 0 < report["p50_ms"] <= report["p99_ms"]
     assert {"nats-server", "load"} < report["cpu"].keys()
     assert [len(run["rss_mb"]) for run in report["runs"]] == [processes + 2] * 2

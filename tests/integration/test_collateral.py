@@ -42,7 +42,7 @@ from attest_pipeline.model import (
     Verified,
 )
 from attest_pipeline.pipeline import Parse, Submission
-from attest_pipeline.ports import EndorsementSource, Standing
+from attest_pipeline.ports import EndorsementSource, Found
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.intel import IntelVendor
 from attest_pipeline.subjects import EVIDENCE
@@ -194,11 +194,8 @@ class Younger(EndorsementSource):
         self._documents = documents
         self._since = since
 
-    def find(self, ref: EndorsementRef) -> tuple[bytes, ...]:
-        return self._documents[name_of(ref)]
-
-    def standing(self, ref: EndorsementRef) -> Standing:
-        return Standing(valid_from=self._since if name_of(ref) in self._documents else 0)
+    def find(self, ref: EndorsementRef) -> Found:
+        return Found(self._documents[name_of(ref)], valid_from=self._since)
 
 
 def test_collateral_that_is_younger_than_the_evidence_judges_it_from_its_own_time_on(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from attest_pipeline.freshness import Tick, encode_marker
 from attest_pipeline.model import EpochChallenge, Malfunction, NonceChallenge, Rejection, Verified
 from attest_pipeline.owner.tenant import version_of
 from attest_pipeline.pipeline import Parse
-from attest_pipeline.ports import Message, Record
+from attest_pipeline.ports import Found, Message, Record
 from attest_pipeline.subjects import Lane
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 from attest_pipeline.wire import Frame, Item
@@ -166,7 +166,7 @@ async def test_of_a_batch_nothing_is_handed_on_while_one_entry_waits(
     late = replace(lab.EVIDENCE, attester_key=None, as_of=lab.NOW - 7)
     find = house.source.find
 
-    def find_late(ref: Any) -> tuple[bytes, ...]:
+    def find_late(ref: Any) -> Found:
         if len(house.verifier.seen) == 1:
             raise Unavailable("on its way")
         return find(ref)
