@@ -9,10 +9,11 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from attest_pipeline.adapters import files
 from attest_pipeline.adapters.guarded_http import GuardedClient
 from attest_pipeline.adapters.metrics import WEBHOOK_DELIVERIES, WEBHOOK_DISABLED, WEBHOOK_LAG
 from attest_pipeline.adapters.webhook_sender import WebhookSender
-from attest_pipeline.errors import Misconfigured, Unavailable
+from attest_pipeline.errors import Unavailable
 from attest_pipeline.ports import Bus, Message
 from attest_pipeline.subjects import RESULTS, webhook_consumer
 from attest_pipeline.webhook import (
@@ -40,11 +41,7 @@ _log: Final = logging.getLogger(__name__)
 
 async def run(process: Process) -> None:
     """Deliver to the endpoints of the file `ATTEST_WEBHOOKS` until the bus stops."""
-    path = process.settings.path("webhooks")
-    try:
-        endpoints = read_endpoints(path.read_bytes())
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
+    endpoints = read_endpoints(files.read(process.settings.path("webhooks")))
     async with GuardedClient() as public, GuardedClient(allow_private=True) as private:
         sender = WebhookSender(public, private, process.clock)
         await deliver(process.bus, endpoints, sender=sender, clock=process.clock, sleep=process.sleep)

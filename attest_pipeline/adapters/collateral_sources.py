@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 from msgspec import Meta, Struct
 
+from attest_pipeline.adapters import files
 from attest_pipeline.adapters.guarded_http import GuardedClient, Refused
 from attest_pipeline.collateral import intel, nvidia
 from attest_pipeline.collateral.budget import Rate
@@ -74,14 +74,9 @@ class Throttled(Unavailable):
 def read_settings(state: Path) -> CollateralSettings:
     """Settings out of `settings.json` in the state directory, or the defaults. Raises Misconfigured."""
     path = state / SETTINGS
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=CollateralSettings)
-    except FileNotFoundError:
+    if not path.exists():
         return CollateralSettings()
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Misconfigured(f"{path}: {error}") from None
+    return files.decode_json(path, files.read(path), CollateralSettings)
 
 
 class Vendors:

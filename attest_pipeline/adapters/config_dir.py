@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-import msgspec
-
+from attest_pipeline.adapters import files
 from attest_pipeline.adapters.pem import read_public_key
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import EndorsementKind, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
@@ -59,19 +58,8 @@ def _files(directory: Path, suffix: str) -> list[Path]:
     return sorted(path for path in directory.rglob(f"*{suffix}") if path.is_file())
 
 
-def _content(path: Path) -> bytes:
-    """What a file holds; it may have gone since it was listed."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"{path}: {error.strerror}") from None
-
-
 def _decoded(path: Path, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(_content(path), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"{path}: {error}") from None
+    return files.decode_json(path, files.read(path), kind)
 
 
 def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[str], Policy]) -> Policy:
@@ -80,14 +68,14 @@ def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[st
     if not path.exists():
         raise Misconfigured(f"no policy for TEE {tee!r}: neither {own} nor a default exists")
     try:
-        return vet(_content(path).decode())
+        return vet(files.read(path).decode())
     except (Misconfigured, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: {error}") from None
 
 
 def _anchor(path: Path) -> TrustAnchor:
     try:
-        return TrustAnchor(path.parent.name, read_public_key(_content(path)))
+        return TrustAnchor(path.parent.name, read_public_key(files.read(path)))
     except ValueError as error:
         raise Misconfigured(f"{path} is no PEM public key: {error}") from None
 
@@ -99,5 +87,5 @@ def _endorsements(directory: Path) -> dict[str, tuple[bytes, ...]]:
         kind, _, key = name.partition("/")
         if kind not in set(EndorsementKind) or not key:
             raise Misconfigured(f"{path}: endorsements lie below {', '.join(EndorsementKind)}")
-        found[name] = (*found.get(name, ()), _content(path))
+        found[name] = (*found.get(name, ()), files.read(path))
     return found

@@ -15,6 +15,7 @@ import nkeys
 from msgspec import Struct
 
 from attest_pipeline import subjects
+from attest_pipeline.adapters import files
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.subjects import (
     ASKED,
@@ -213,12 +214,10 @@ def read_credentials(path: Path | None) -> Credentials:
     """One user's credentials. Raises Misconfigured."""
     if path is None:
         raise Misconfigured("no broker credentials: name the JSON file of this user")
+    credentials = files.decode_json(path, files.read(path), Credentials)
     try:
-        credentials = msgspec.json.decode(path.read_bytes(), type=Credentials)
         _key_pair(credentials.seed)
-    except OSError as error:
-        raise Misconfigured(f"broker credentials {path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, nkeys.NkeysError, ValueError) as error:
+    except (nkeys.NkeysError, ValueError) as error:
         raise Misconfigured(f"broker credentials {path}: {str(error) or 'no nkey seed'}") from None
     return credentials
 

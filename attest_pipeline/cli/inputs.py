@@ -9,6 +9,7 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from attest_pipeline.adapters import files
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.jws import Jwk, Jwks
 
@@ -19,20 +20,12 @@ T = TypeVar("T")
 
 def read(path: Path) -> bytes:
     """Content of a file, or of standard input for `-`. Raises Misconfigured."""
-    if str(path) == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"{path}: {error.strerror}") from None
+    return sys.stdin.buffer.read() if str(path) == "-" else files.read(path)
 
 
 def read_json(path: Path, kind: type[T]) -> T:
     """JSON file of that shape. Raises Misconfigured."""
-    try:
-        return msgspec.json.decode(read(path), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Misconfigured(f"{path}: {error}") from None
+    return files.decode_json(path, read(path), kind)
 
 
 def read_keys(path: Path) -> tuple[Jwk, ...]:

@@ -416,7 +416,7 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, text: bytes) -
 
 def test_settings_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (tmp_path / "settings.json").mkdir()
-    with pytest.raises(Misconfigured, match="cannot be read"):
+    with pytest.raises(Misconfigured, match="Is a directory"):
         read_settings(tmp_path)
 
 

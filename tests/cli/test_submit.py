@@ -86,7 +86,9 @@ def test_options_say_what_a_state_directory_would(attest: Attest, running: Runni
 
 @pytest.mark.integration
 def test_no_result_in_time_ends_with_exit_code_3(attest: Attest, running: Running, tmp_path: Path) -> None:
-    code, out, err = _submit(attest, running, running.evidence(tmp_path), "--wait", "0")
+    file = running.evidence(tmp_path)
+    assert _submit(attest, running, file)[0] == 0
+    code, out, err = _submit(attest, running, file, "--wait", "0.1")  # the same again gets no second result
     assert (code, out) == (3, "")
     assert "are the workers running?" in err
 
