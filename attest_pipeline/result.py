@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from attest_pipeline import jws
-from attest_pipeline.ear import PROFILE, TOKEN_TYPE, Claim, Status, Value, status_of, worst
+from attest_pipeline.ear import PROFILE, TOKEN_TYPE, Claim, Status, Value, status_of, tier, worst
 from attest_pipeline.errors import Reason
 from attest_pipeline.jws import BadToken
 from attest_pipeline.model import (
@@ -226,7 +226,7 @@ def _appraised(artefact: Appraised, context: Context, *, annotate: bool) -> Subm
 
 def _worst_reason(reasons: Sequence[ClaimReason], status: str) -> str:
     """The reason of the first claim that has the overall status: why the verdict is not better."""
-    return next((reason.reason for reason in reasons if status_of({reason.claim: reason.value}) == status), "no_claim")
+    return next((one.reason for one in reasons if (tier(one.value) or Status.NONE) == status), "no_claim")
 
 
 def _rejection_vector(reason: str) -> dict[str, int]:

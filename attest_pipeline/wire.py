@@ -1,7 +1,7 @@
 """The wire: what crosses the bus, with limits. The only module that knows bytes and Structs at once."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Sized
 from typing import Any, Final
 
 import msgspec
@@ -127,17 +127,22 @@ def _digest(parts: Iterable[bytes]) -> bytes:
     return hashlib.sha256(length_prefixed(parts)).digest()
 
 
-def _identifying(tenant: str, agent: str, collection: EvidenceCollection) -> Iterator[bytes]:
-    yield from (tenant.encode(), agent.encode(), encode_challenge(collection.challenge))
-    yield b"" if collection.attester_key is None else b"k" + collection.attester_key
-    yield b"" if collection.as_of is None else collection.as_of.to_bytes(8)
-    yield _count(collection.evidence)
+def _identifying(tenant: str, agent: str, collection: EvidenceCollection) -> list[bytes]:
+    parts = [
+        tenant.encode(),
+        agent.encode(),
+        encode_challenge(collection.challenge),
+        b"" if collection.attester_key is None else b"k" + collection.attester_key,
+        b"" if collection.as_of is None else collection.as_of.to_bytes(8),
+        _count(collection.evidence),
+    ]
     for evidence in collection.evidence:
-        yield from (evidence.tee.encode(), _count(evidence.items))
+        parts += (evidence.tee.encode(), _count(evidence.items))
         for name, item in sorted(evidence.items.items()):
-            yield from (name.encode(), item)
+            parts += (name.encode(), item)
     for name, documents in sorted(collection.endorsements.items()):
-        yield from (name.encode(), _count(documents), *documents)
+        parts += (name.encode(), _count(documents), *documents)
+    return parts
 
 
 def _count(parts: Sized) -> bytes:
@@ -177,7 +182,7 @@ def _check_limits(collection: EvidenceCollection) -> None:
     for evidence in collection.evidence:
         if not 1 <= len(evidence.tee) <= MAX_TEE:
             raise BadEvidence(Reason.MALFORMED, f"the name of a TEE has 1 to {MAX_TEE} characters")
-        if len(evidence.items) > MAX_ITEMS or any(len(item) > MAX_ITEM for item in evidence.items.values()):
+        if len(evidence.items) > MAX_ITEMS or max(map(len, evidence.items.values()), default=0) > MAX_ITEM:
             raise BadEvidence(Reason.TOO_LARGE, f"more than {MAX_ITEMS} items, or one above {MAX_ITEM} bytes")
     if collection.as_of is not None and not 0 <= collection.as_of < 1 << 33:
         raise BadEvidence(Reason.MALFORMED, "as_of is no time in seconds")
