@@ -104,6 +104,41 @@ class Endorsements(Struct, frozen=True):
 
 
 # ── parse: what was proven ────────────────────────────────────────────────────────────────────────────────────────────
+class LogName(StrEnum):
+    """The measurement logs that are read: UEFI's of a confidential VM, UEFI's of a TPM, and that of Linux IMA."""
+
+    CCEL = "ccel"
+    TCG2 = "tcg2"
+    IMA = "ima"
+
+
+class LoggedEvent(Struct, frozen=True, array_like=True, gc=False):
+    """One measurement. The register bears out `digest`, and `text` if, and only if, `text_authenticated` is true.
+
+    `register` counts as the log does. `kind` is the type that the log calls it (a TCG event type, an IMA template, or
+    `violation`), which nothing covers. `digest` is what was extended, in IMA that of the file; it is empty if nobody
+    knows it. `text` is printable, at most 2048 characters, and may be empty.
+    """
+
+    register: int
+    kind: str
+    digest: str
+    text: str
+    text_authenticated: bool
+
+
+class EventLog(Struct, frozen=True, kw_only=True):
+    """A measurement log that replays to what the TEE has signed for `registers`, and the events of just these.
+
+    `digest` is the SHA-256 of the log as received.
+    """
+
+    name: LogName
+    digest: str
+    registers: tuple[int, ...]
+    events: tuple[LoggedEvent, ...]
+
+
 class Claims(Struct, frozen=True, kw_only=True):
     """What the Evidence of one TEE proves: signatures, chain, bindings and validity all hold.
 
@@ -111,6 +146,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     `measurements` are the register and image digests; `fields` are the TEE's own claims under canonical names (a
     superset that repeats the measurements); `checks` names every check that was made and held; `endorsements` maps
     each document used to its SHA-256, `degraded` names those that are stale: they hold, but could not be fetched anew.
+    `logs` go no further than to match; what a policy and a token see of them stands in `fields`.
     """
 
     tee: str
@@ -124,6 +160,7 @@ class Claims(Struct, frozen=True, kw_only=True):
     fields: dict[str, FieldValue]
     checks: tuple[str, ...]
     degraded: tuple[str, ...] = ()
+    logs: tuple[EventLog, ...] = ()
 
 
 class Rejection(Struct, frozen=True, tag="rejection"):
@@ -149,13 +186,27 @@ class Verified(Struct, frozen=True, tag="verified"):
 
 
 # ── match: what was expected ──────────────────────────────────────────────────────────────────────────────────────────
+class AllowList(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may have been measured into some registers: `digests` of events, in lower-case hexadecimal.
+
+    The log must explain each of these `registers` (as it counts them), and every event of theirs must be on the list.
+    """
+
+    registers: tuple[int, ...]
+    digests: tuple[str, ...]
+
+
 class ReferenceValueSet(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A baseline: named, versioned, matched as a whole or not at all. `values` maps a claim to its allowed values."""
+    """A baseline: named, versioned, matched as a whole or not at all. `values` maps a claim to its allowed values.
+
+    `logs` says for a measurement log what it may hold; Evidence without that log does not match.
+    """
 
     name: str
     version: str
     tee: str
     values: dict[str, tuple[FieldValue, ...]]
+    logs: dict[LogName, AllowList] = {}
 
 
 class Mismatch(Struct, frozen=True):

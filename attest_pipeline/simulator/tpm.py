@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attest_pipeline.errors import Reason
-from attest_pipeline.model import EndorsementKind, Evidence, ReferenceValueSet, TrustAnchor
+from attest_pipeline.model import AllowList, EndorsementKind, Evidence, LogName, ReferenceValueSet, TrustAnchor
 from attest_pipeline.simulator import tpm_quote
 from attest_pipeline.simulator.device import COMMON_FAULTS, Fault
 from attest_pipeline.simulator.pki import Identity, Pki
@@ -71,9 +71,12 @@ class TpmVendor:
         return {f"{EndorsementKind.TPM_CA}/authorities": chain, f"{EndorsementKind.TPM_CA}/crl": (crl,)}
 
     def reference_values(self) -> ReferenceValueSet:
-        """PCRs of the simulated boot."""
+        """PCRs of the simulated boot, and the files that may run after it."""
         values = tpm_quote.reference_values(tpm_quote.BOOT)
-        return ReferenceValueSet(name="simulated-tpm", version="1", tee="tpm", values={**values})
+        files = AllowList(registers=(tpm_quote.IMA_PCR,), digests=tpm_quote.file_digests())
+        return ReferenceValueSet(
+            name="simulated-tpm", version="1", tee="tpm", values={**values}, logs={LogName.IMA: files}
+        )
 
     def faults(self) -> Mapping[Fault, Reason | None]:
         """The faults of the contract that a TPM can show: it has no debug mode and no TCB version."""
@@ -83,7 +86,7 @@ class TpmVendor:
         """Quote of device `serial` over the beginning of the challenge; REVOKED and FOREIGN_CHAIN are other TPMs."""
         ak = self._odd[fault] if fault in self._odd else self._ak(serial)
         boot = tpm_quote.OTHER_BOOT if fault is Fault.UNKNOWN_MEASUREMENT else tpm_quote.BOOT
-        pcrs = tpm_quote.replay([*tpm_quote.boot_digests(boot), *tpm_quote.ima_digests()])
+        pcrs = tpm_quote.replay([*tpm_quote.boot_digests(boot), *tpm_quote.ima_digests(boot)])
         attest = tpm_quote.make_quote(pcrs, challenge, ak.spki)
         signature = bytearray(tpm_quote.ecdsa_signature(ak.sign_raw(attest, hashes.SHA256())))
         if fault is Fault.BAD_SIGNATURE:
@@ -93,7 +96,7 @@ class TpmVendor:
             "signature": bytes(signature),
             "pcrs": json.dumps({str(number): value.hex() for number, value in pcrs.items()}).encode(),
             "event_log": tpm_quote.event_log(boot),
-            "ima_log": tpm_quote.ima_log(),
+            "ima_log": tpm_quote.ima_log(boot),
             "ak_cert": ak.encoded(Encoding.DER),
         }
         return Evidence("tpm", items)

@@ -29,7 +29,9 @@ OTHER_BOOT: Final = tuple((pcr, what.swapcase() if pcr == 4 else what) for pcr, 
 _SCRTM_VERSION: Final = 0x00000008
 _ATTEST_QUOTE: Final = 0x8018
 _FIRMWARE_VERSION: Final = 0x2026112300000001
-_FILES: Final = ("boot_aggregate", "/usr/lib/systemd/systemd", "/usr/bin/simulated")
+_FILES: Final = ("/usr/lib/systemd/systemd", "/usr/bin/simulated")
+_BOOT_PCRS: Final = 10
+"""PCRs that the kernel aggregates before it measures files: those of firmware, boot loader, kernel."""
 
 
 def replay(extensions: Sequence[tuple[int, bytes]]) -> dict[int, bytes]:
@@ -55,22 +57,34 @@ def event_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
     )
 
 
-def ima_log() -> bytes:
-    """ASCII IMA log of template `ima-ng` over a few files."""
+def ima_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
+    """ASCII IMA log of template `ima-ng` over a few files, after that boot."""
     lines = (
-        f"{IMA_PCR} {hashlib.sha256(_ima_template(path)).hexdigest()} ima-ng sha256:{_file_digest(path).hex()} {path}\n"
-        for path in _FILES
+        f"{IMA_PCR} {hashlib.sha256(_ima_template(path, digest)).hexdigest()} ima-ng sha256:{digest.hex()} {path}\n"
+        for path, digest in _measured(boot)
     )
     return "".join(lines).encode()
 
 
-def ima_digests() -> list[tuple[int, bytes]]:
+def ima_digests(boot: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """What that log extends."""
-    return [(IMA_PCR, hashlib.sha256(_ima_template(path)).digest()) for path in _FILES]
+    return [(IMA_PCR, hashlib.sha256(_ima_template(path, digest)).digest()) for path, digest in _measured(boot)]
 
 
-def _ima_template(path: str) -> bytes:
-    fields = (b"sha256:\0" + _file_digest(path), path.encode() + b"\0")
+def file_digests() -> tuple[str, ...]:
+    """Digests of the files in that log."""
+    return tuple(_file_digest(path).hex() for path in _FILES)
+
+
+def _measured(boot: Sequence[tuple[int, bytes]]) -> list[tuple[str, bytes]]:
+    """Path and digest of each entry; the first is the kernel's aggregate of the boot."""
+    pcrs = replay(boot_digests(boot))
+    aggregate = hashlib.sha256(b"".join(pcrs[number] for number in range(_BOOT_PCRS))).digest()
+    return [("boot_aggregate", aggregate), *((path, _file_digest(path)) for path in _FILES)]
+
+
+def _ima_template(path: str, digest: bytes) -> bytes:
+    fields = (b"sha256:\0" + digest, path.encode() + b"\0")
     return b"".join(struct.pack("<I", len(field)) + field for field in fields)
 
 

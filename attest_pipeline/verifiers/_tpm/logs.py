@@ -1,34 +1,56 @@
 """Measurement logs of a TPM: what they say must be what the quoted PCRs hold."""
 
-from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
+from attest_pipeline.model import EventLog, Evidence, LogName
+from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
+from attest_pipeline.verifiers._shared.eventlog.ima import BootAggregate, read_ima
+from attest_pipeline.verifiers._shared.eventlog.replay import explain
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers._tpm.quote import Proof
 
 IMA_PCR: Final = 10
+_AGGREGATED: Final = {"sha1": (8,)}
+"""Bank → how many PCRs, from PCR 0 on, the kernel may have put into the boot aggregate of that bank."""
+_AGGREGATED_ELSE: Final = (8, 10)
+"""Since Linux 5.8 PCR 8 and 9 (command line, kernel) belong to it in every bank but SHA-1."""
 
 
-def check_event_log(proof: Proof, log: bytes) -> tuple[int, ...]:
-    """Numbers of the quoted PCRs that a TCG2 log explains, in the bank of the quote.
+class Logs(NamedTuple):
+    """The logs that explain quoted PCRs, and whether the boot aggregate could be compared with the quoted PCRs."""
 
-    A PCR that the log does not extend is not compared: run-time events never enter it. One that it extends and that is
+    explained: tuple[EventLog, ...]
+    boot_aggregate: bool
+
+
+def check_logs(proof: Proof, evidence: Evidence) -> Logs:
+    """Require that `event_log` (TCG2) and `ima_log` explain quoted PCRs, as far as they are given.
+
+    A PCR that a log does not extend is not compared: run-time events never enter it. One that it extends and that is
     not quoted cannot be. Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
-    return _explained(proof, replay_tcg2(log, proof.quote.bank), "event log")
+    logs, aggregated = [], False
+    if (log := evidence.items.get("event_log")) is not None:
+        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs))
+    if (log := evidence.items.get("ima_log")) is not None:
+        replay, aggregate = read_ima(log, proof.quote.bank, frozenset({IMA_PCR}))
+        logs.append(explain(LogName.IMA, log, replay, proof.pcrs))
+        aggregated = aggregate is not None and _check_boot_aggregate(proof, aggregate)
+    return Logs(tuple(logs), aggregated)
 
 
-def check_ima_log(proof: Proof, log: bytes) -> None:
-    """Require that an ASCII IMA log explains PCR 10. Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE)."""
-    _explained(proof, replay_ima_ascii(log, proof.quote.bank, frozenset({IMA_PCR})), "IMA log")
+def _check_boot_aggregate(proof: Proof, aggregate: BootAggregate) -> bool:
+    """Whether the PCRs of the boot aggregate are quoted, in its bank; if they are, it must be theirs.
 
-
-def _explained(proof: Proof, replayed: Mapping[int, bytes], what: str) -> tuple[int, ...]:
-    explained = tuple(number for number in proof.quote.selection if number in replayed)
-    if not explained:
-        raise BadEvidence(Reason.LOG_MISMATCH, f"{what} extends no PCR of the quote")
-    for number in explained:
-        if replayed[number] != proof.pcrs[number]:
-            raise BadEvidence(Reason.LOG_MISMATCH, f"{what} does not replay to PCR{number}")
-    return explained
+    Source: Linux, security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate_tfm.
+    """
+    if aggregate.algorithm != proof.quote.bank:
+        return False
+    counts = _AGGREGATED.get(proof.quote.bank, _AGGREGATED_ELSE)
+    quoted = [[proof.pcrs[pcr] for pcr in range(count)] for count in counts if proof.pcrs.keys() >= {*range(count)}]
+    if any(BANKS[aggregate.algorithm].digest(b"".join(values)) == aggregate.digest for values in quoted):
+        return True
+    if len(quoted) == len(counts):
+        raise BadEvidence(Reason.LOG_MISMATCH, "boot aggregate of the IMA log is not that of the quoted PCRs")
+    return False

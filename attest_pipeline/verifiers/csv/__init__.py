@@ -8,11 +8,11 @@ from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endor
 from attest_pipeline.verifiers.csv import abi
 from attest_pipeline.verifiers.csv.claims import claims_of
 from attest_pipeline.verifiers.csv.roots import trusted_roots
-from attest_pipeline.verifiers.csv.verify import check_report, find_hsk_cek, prove_chain
+from attest_pipeline.verifiers.csv.verify import check_event_log, check_report, find_hsk_cek, prove_chain
 
 
 class CsvVerifier:
-    """Proves the item `report`, version 1 or 2, with `hsk_cek` endorsed or beside it."""
+    """Proves the item `report`, version 1 or 2, with `hsk_cek` endorsed or beside it, and `event_log` if given."""
 
     tee = "csv"
     media_types = frozenset({"application/vnd.hygon.csv"})
@@ -44,4 +44,6 @@ class CsvVerifier:
         report = abi.parse(evidence.items.get("report", b""))
         chain = prove_chain(find_hsk_cek(evidence, endorsements), report.pek, self._roots)
         check_report(report, chain, challenge)
-        return claims_of(report, chain, bound=challenge is not None)
+        log = evidence.items.get("event_log")
+        logs = () if log is None else (check_event_log(report, log),)
+        return claims_of(report, chain, logs, bound=challenge is not None)

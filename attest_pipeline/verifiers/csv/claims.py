@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from attest_pipeline.model import Claims, FieldValue
+from attest_pipeline.model import Claims, EventLog, FieldValue
+from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
 from attest_pipeline.verifiers.csv.abi import Extension, Report
 from attest_pipeline.verifiers.csv.verify import CHECKS, Chain
 
@@ -12,9 +13,11 @@ _POLICY_BITS: Final = {
 """Bits of the guest policy (csv-rs, GuestPolicy): `nodbg` forbids debugging, `es` encrypts registers (CSV2)."""
 
 
-def claims_of(report: Report, chain: Chain, *, bound: bool) -> Claims:
+def claims_of(report: Report, chain: Chain, logs: tuple[EventLog, ...], *, bound: bool) -> Claims:
     """Claims of the guest. The hardware is named by its CEK; the serial number in a report is signed by nobody."""
     measurements = {"measure": report.measure.hex(), **_registers(report.extension)}
+    replayed = (f"event-log-rtmr{register}" for log in logs for register in log.registers)
+    checks = (*CHECKS, *replayed)
     return Claims(
         tee="csv",
         hardware_id=chain.chip,
@@ -24,8 +27,9 @@ def claims_of(report: Report, chain: Chain, *, bound: bool) -> Claims:
         signer=chain.signer,
         challenge_verified=bound,
         endorsements=dict(chain.documents),
-        fields={**measurements, **_fields(report)},
-        checks=(*CHECKS, "challenge") if bound else CHECKS,
+        fields={**measurements, **_fields(report), **log_fields(logs)},
+        checks=(*checks, "challenge") if bound else checks,
+        logs=logs,
     )
 
 

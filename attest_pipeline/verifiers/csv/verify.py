@@ -11,7 +11,9 @@ from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.gm import Sm2Key
-from attest_pipeline.model import Endorsements, Evidence
+from attest_pipeline.model import Endorsements, EventLog, Evidence, LogName
+from attest_pipeline.verifiers._shared.eventlog.replay import explain
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers.csv import abi
 from attest_pipeline.verifiers.csv.abi import Certificate, Report
 from attest_pipeline.verifiers.csv.roots import USER_ID
@@ -92,3 +94,13 @@ def check_report(report: Report, chain: Chain, challenge: bytes | None) -> None:
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, "report_data is not the challenge")
     if not chain.key.verify(report.signature.r, report.signature.s, report.signed, chain.user_id):
         raise BadEvidence(Reason.BAD_SIGNATURE, "report is not signed by its PEK")
+
+
+def check_event_log(report: Report, log: bytes) -> EventLog:
+    """What the log, whose register i is RTMR i, explains of RTMR 1 to 4. Version 1 has none.
+
+    Source: confidential-containers/trustee, deps/verifier/src/csv/mod.rs. Raises BadEvidence(LOG_MISMATCH | MALFORMED |
+    TOO_LARGE).
+    """
+    rtmrs = () if report.extension is None else report.extension.rtmrs[1:]
+    return explain(LogName.CCEL, log, read_tcg2(log, "sm3"), dict(enumerate(rtmrs, 1)))

@@ -2,11 +2,11 @@
 
 from datetime import datetime
 
-from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import Claims, Endorsements, Evidence
+from attest_pipeline.model import Claims, Endorsements, EventLog, Evidence, LogName
 from attest_pipeline.verifiers._intel.td import TdReport, check_module, td_report
 from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge, judge_platform
-from attest_pipeline.verifiers._shared.eventlog import replay_tcg2
+from attest_pipeline.verifiers._shared.eventlog.replay import explain
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers.tdx.claims import make_claims
 
 
@@ -28,21 +28,14 @@ class TdxVerifier(DcapVerifier):
         verdict = judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2)
         bound = check_challenge(report.report_data, challenge)
         log = evidence.items.get("event_log")
-        explained = () if log is None else check_event_log(report, log)
-        return make_claims(report, proof, verdict, explained, bound=bound)
+        logs = () if log is None else (check_event_log(report, log),)
+        return make_claims(report, proof, verdict, logs, bound=bound)
 
 
-def check_event_log(report: TdReport, log: bytes) -> tuple[int, ...]:
-    """Numbers of the RTMRs that the log explains (its register i + 1 is RTMR i).
+def check_event_log(report: TdReport, log: bytes) -> EventLog:
+    """What the log explains of the RTMRs (its register i + 1 is RTMR i).
 
     A register that the log does not extend is not compared, because run-time events never enter the CCEL.
     Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
-    registers = replay_tcg2(log, "sha384")
-    explained = tuple(index for index in range(len(report.rtmrs)) if index + 1 in registers)
-    if not explained:
-        raise BadEvidence(Reason.LOG_MISMATCH, "event log extends no RTMR")
-    for index in explained:
-        if registers[index + 1] != report.rtmrs[index]:
-            raise BadEvidence(Reason.LOG_MISMATCH, f"event log does not replay to RTMR{index}")
-    return explained
+    return explain(LogName.CCEL, log, read_tcg2(log, "sha384"), dict(enumerate(report.rtmrs, 1)))

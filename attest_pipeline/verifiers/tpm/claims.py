@@ -1,18 +1,24 @@
 """Claims of a machine with a TPM."""
 
-from attest_pipeline.model import Claims
+from attest_pipeline.model import Claims, LogName
+from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
+from attest_pipeline.verifiers._tpm.logs import Logs
 from attest_pipeline.verifiers._tpm.quote import CHECKS, Proof, pcr_claims, quote_fields
 from attest_pipeline.verifiers.tpm.ak import Ak
 
 
-def make_claims(proof: Proof, ak: Ak, explained: tuple[int, ...], *, ima: bool, bound: bool) -> Claims:
-    """Claims of a proven quote; `explained` are the PCRs that an event log replays to, `ima` says whether a log did.
+def make_claims(proof: Proof, ak: Ak, logs: Logs, *, bound: bool) -> Claims:
+    """Claims of a proven quote and of the logs that explain it.
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
     measurements = pcr_claims(proof)
+    registers = {log.name: log.registers for log in logs.explained}
+    ima = LogName.IMA in registers
+    explained = registers.get(LogName.TCG2, ())
     replayed = tuple(f"event_log_pcr{number}" for number in explained)
-    checks = (*ak.checks, *CHECKS, *replayed, *(("ima_log",) if ima else ()))
+    of_ima = (*(("ima_log",) if ima else ()), *(("ima_boot_aggregate",) if logs.boot_aggregate else ()))
+    checks = (*ak.checks, *CHECKS, *replayed, *of_ima)
     return Claims(
         tee="tpm",
         hardware_id=ak.name,
@@ -29,6 +35,9 @@ def make_claims(proof: Proof, ak: Ak, explained: tuple[int, ...], *, ima: bool, 
             "revocation_checked": "crl" in ak.documents,
             "event_log_pcrs": ",".join(map(str, explained)),
             "ima_log": ima,
+            "ima_boot_aggregate": logs.boot_aggregate,
+            **log_fields(logs.explained),
         },
         checks=(*checks, "challenge") if bound else checks,
+        logs=logs.explained,
     )

@@ -6,7 +6,7 @@ from datetime import datetime
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._tpm.abi import parse_quote, parse_signature
-from attest_pipeline.verifiers._tpm.logs import check_event_log, check_ima_log
+from attest_pipeline.verifiers._tpm.logs import check_logs
 from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES, prove_quote, read_pcrs
 from attest_pipeline.verifiers.tpm.ak import Ak, endorsed_ak, key_name
 from attest_pipeline.verifiers.tpm.claims import make_claims
@@ -17,9 +17,10 @@ class TpmVerifier:
     """Proves TPM 2.0 quotes over one bank of PCRs.
 
     Evidence: `attest` (TPMS_ATTEST), `signature` (TPMT_SIGNATURE), `pcrs` (JSON, number to hexadecimal), and if given
-    `event_log` (TCG2), `ima_log` (ASCII), `ak_cert`, `ak_public` (names the key, proves nothing). Endorsements: `ak`
-    (an enrolled public key), or `ak_cert`, `ca` and `crl`. `trust_anchors` may name further roots under `tpm`
-    (development only). A SHA-1 bank is reported, not refused: that is policy; a signature over SHA-1 is refused.
+    `event_log` (TCG2), `ima_log` (ASCII or binary), `ak_cert`, `ak_public` (names the key, proves nothing).
+    Endorsements: `ak` (an enrolled public key), or `ak_cert`, `ca` and `crl`. `trust_anchors` may name further roots
+    under `tpm` (development only). A SHA-1 bank is reported, not refused: that is policy; a signature over SHA-1 is
+    refused.
     """
 
     tee = "tpm"
@@ -53,11 +54,7 @@ class TpmVerifier:
         ak = endorsed_ak(endorsements, evidence.items.get("ak_cert"), self._roots, now)
         _check_claimed_key(evidence, ak)
         proof = prove_quote(attest, signature, pcrs, ak.key, challenge)
-        event_log, ima_log = evidence.items.get("event_log"), evidence.items.get("ima_log")
-        explained = () if event_log is None else check_event_log(proof, event_log)
-        if ima_log is not None:
-            check_ima_log(proof, ima_log)
-        return make_claims(proof, ak, explained, ima=ima_log is not None, bound=challenge is not None)
+        return make_claims(proof, ak, check_logs(proof, evidence), bound=challenge is not None)
 
 
 def _item(evidence: Evidence, name: str) -> bytes:

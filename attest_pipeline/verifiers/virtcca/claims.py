@@ -3,15 +3,18 @@
 from functools import lru_cache
 from typing import Final
 
-from attest_pipeline.model import Claims, FieldValue
+from attest_pipeline.model import Claims, EventLog, FieldValue, LogName
 from attest_pipeline.verifiers._arm.token import Platform, Realm, component_measurements, is_debug, platform_fields
 from attest_pipeline.verifiers._huawei.device import Device
-from attest_pipeline.verifiers.virtcca.verify import EVENT_LOG, IMA_LOG, Proof
+from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
+from attest_pipeline.verifiers.virtcca.verify import Proof
 
 _PLATFORM: Final = "platform-"
+_LOGS: Final = {LogName.CCEL: "event-log", LogName.IMA: "ima-log"}
+"""Log → the check and the field that say that there was one, and held."""
 
 
-def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_verified: bool) -> Claims:
+def claims_of(proof: Proof, device: Device, *, logs: tuple[EventLog, ...], challenge_verified: bool) -> Claims:
     """Claims of the confidential VM and, if firmware tells, of its platform.
 
     The hardware is named by the SHA-256 of the device certificate's key. Without a platform token nothing says whether
@@ -21,7 +24,8 @@ def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_
     platform_values, platform_digests = ({}, {}) if platform is None else _platform_claims(platform)
     registers = {f"rem{number}": value.hex() for number, value in enumerate(realm.extensible)}
     measurements = {"rim": realm.initial.hex(), **registers}
-    checks = (*device.checks, *proof.checks, *logs)
+    held = tuple(_LOGS[log.name] for log in logs)
+    checks = (*device.checks, *proof.checks, *held)
     return Claims(
         tee="virtcca",
         hardware_id=device.name,
@@ -36,10 +40,11 @@ def claims_of(proof: Proof, device: Device, *, logs: tuple[str, ...], challenge_
             **measurements,
             **_realm_fields(realm),
             "platform-token": platform is not None,
-            "event-log": EVENT_LOG in logs,
-            "ima-log": IMA_LOG in logs,
+            **{name: name in held for name in _LOGS.values()},
+            **log_fields(logs),
         },
         checks=(*checks, "challenge") if challenge_verified else checks,
+        logs=logs,
     )
 
 

@@ -5,22 +5,23 @@ certificate's, or the hash of it must stand in a platform token that the device 
 anybody could have made the token.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import Endorsements, Evidence
+from attest_pipeline.model import Endorsements, EventLog, Evidence, LogName
 from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding, read_tokens
 from attest_pipeline.verifiers._huawei.device import Device, prove_device
 from attest_pipeline.verifiers._shared.cose import check_signature
-from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
+from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
+from attest_pipeline.verifiers._shared.eventlog.ima import read_ima
+from attest_pipeline.verifiers._shared.eventlog.replay import Replay, explain
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers.virtcca.abi import read_cvm_token, read_platform_token, token_key
 
-EVENT_LOG: Final = "event-log"
-IMA_LOG: Final = "ima-log"
+_BANK: Final = "sha256"
 _BOOT_REGISTERS: Final = (1, 2, 3)
 """Registers of a CCEL that firmware and boot loader extend; register i + 1 is REM i."""
 _IMA_REGISTER: Final = 4
@@ -64,25 +65,24 @@ def _prove_platform(token: bytes, device_spki: bytes) -> Platform:
     return platform
 
 
-def check_logs(realm: Realm, evidence: Evidence) -> tuple[str, ...]:
-    """Names of the logs given, each of which replays to the registers of the token. Raises BadEvidence.
+def check_logs(realm: Realm, evidence: Evidence) -> tuple[EventLog, ...]:
+    """The logs given, each of which replays to the registers of the token. Raises BadEvidence.
 
     `event_log` must explain REM 0 to 2, and REM 3 if it extends it; `ima_log` must explain REM 3.
     """
-    made = []
-    if "event_log" in evidence.items:
-        replayed = replay_tcg2(evidence.items["event_log"], "sha256")
-        _check_registers(realm, {**dict.fromkeys(_BOOT_REGISTERS, bytes(32)), **replayed}, "event log")
-        made.append(EVENT_LOG)
-    if "ima_log" in evidence.items:
-        replayed = replay_ima_ascii(evidence.items["ima_log"], "sha256", frozenset({_IMA_REGISTER}))
-        _check_registers(realm, {_IMA_REGISTER: bytes(32), **replayed}, "IMA log")
-        made.append(IMA_LOG)
-    return tuple(made)
+    logs = []
+    if (log := evidence.items.get("event_log")) is not None:
+        logs.append(_explained(realm, LogName.CCEL, log, read_tcg2(log, _BANK), _BOOT_REGISTERS))
+    if (log := evidence.items.get("ima_log")) is not None:
+        replay, _ = read_ima(log, _BANK, frozenset({_IMA_REGISTER}))
+        logs.append(_explained(realm, LogName.IMA, log, replay, (_IMA_REGISTER,)))
+    return tuple(logs)
 
 
-def _check_registers(realm: Realm, replayed: Mapping[int, bytes], what: str) -> None:
-    expected = {number + 1: value for number, value in enumerate(realm.extensible)}
-    differing = [register for register, value in replayed.items() if expected.get(register) != value]
-    if differing:
-        raise BadEvidence(Reason.LOG_MISMATCH, f"{what} does not replay to register {differing[0]}")
+def _explained(realm: Realm, name: LogName, log: bytes, replay: Replay, registers: tuple[int, ...]) -> EventLog:
+    """The log, which must explain these registers (one that it does not extend is zero) and extend none but REMs."""
+    signed = dict(enumerate(realm.extensible, 1))
+    if not replay.registers.keys() <= signed.keys():
+        raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log extends a register that the TEE does not have")
+    started = {**dict.fromkeys(registers, bytes(BANKS[_BANK].size)), **replay.registers}
+    return explain(name, log, replay._replace(registers=started), signed)

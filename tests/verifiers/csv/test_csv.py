@@ -1,5 +1,6 @@
 """CSV reports of real and simulated chips: what is proven, and what must not be."""
 
+import functools
 import hashlib
 import struct
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from attest_pipeline.errors import BadEvidence, Misconfigured, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator import hygon, hygon_pki
 from attest_pipeline.simulator.hygon import CsvVendor, make_head, make_v1, make_v2, mask
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers.csv import CsvVerifier, abi
 from attest_pipeline.verifiers.csv.roots import HYGON_ROOT_KEY
 
@@ -296,3 +298,39 @@ def test_the_second_signature_of_a_pek_serves_as_well_as_the_first() -> None:
 def test_a_trust_anchor_that_is_no_sm2_key_is_the_operators_mistake() -> None:
     with pytest.raises(Misconfigured, match="hygon"):
         CsvVerifier({"hygon": (b"no key",)})
+
+
+# ── event log ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.fixture(name="log")
+def real_log(vectors: Path) -> bytes:
+    return (vectors / "trustee/eventlog/CCEL_data_csv").read_bytes()
+
+
+def prove_log(report: bytes, log: bytes) -> Claims:
+    items = {"report": report, "event_log": log}
+    endorsements = Endorsements({"hsk_cek": (CHIP.hsk_cek,)})
+    return VERIFIER.verify(Evidence("csv", items), endorsements, challenge=CHALLENGE, now=NOW)
+
+
+def guest_of(log: bytes, **changes: bytes) -> bytes:
+    """Report of version 2 of a guest that booted by that log."""
+    replayed = {f"rtmr{register}": value for register, value in read_tcg2(log, "sm3").registers.items()} | changes
+    return make_v2(HEAD, CHIP, 7, tuple(replayed.get(f"rtmr{number}", bytes(32)) for number in range(5)))
+
+
+def test_a_real_log_of_a_csv_guest_explains_rtmr_1_to_3(log: bytes) -> None:
+    claims = prove_log(guest_of(log), log)
+    assert claims.checks[-4:] == ("event-log-rtmr1", "event-log-rtmr2", "event-log-rtmr3", "challenge")
+    assert (claims.fields["ccel_registers"], claims.fields["ccel_events"]) == ("1,2,3", 82)
+    assert "set pager=1" in {one.text for found in claims.logs for one in found.events if one.text_authenticated}
+    assert "ccel_events" not in verify(V2).fields
+
+
+def test_a_log_of_another_boot_is_a_mismatch(log: bytes) -> None:
+    for number in (1, 2, 3):
+        report = guest_of(log, **{f"rtmr{number}": bytes(32)})
+        assert reason_of(functools.partial(prove_log, report, log)) is Reason.LOG_MISMATCH
+
+
+def test_a_report_of_version_1_has_no_register_that_a_log_could_explain(log: bytes) -> None:
+    assert reason_of(lambda: prove_log(V1, log)) is Reason.LOG_MISMATCH

@@ -124,8 +124,10 @@ def test_a_log_that_replays_to_the_rtmrs_is_named_for_each_register_it_explains(
     data = td_with((once, bytes(48), once, b"\x99" * 48))
     claims = prove("tdx", data, log=ccel((1, b"\x07" * 48), (3, b"\x07" * 48)), challenge=None)
     assert [check for check in claims.checks if "event_log" in check] == ["event_log_rtmr0", "event_log_rtmr2"]
-    assert claims.fields["event_log_rtmrs"] == "0,2"
-    assert prove("tdx").fields["event_log_rtmrs"] == ""
+    assert (claims.fields["event_log_rtmrs"], claims.fields["ccel_registers"]) == ("0,2", "1,3")
+    assert [event.register for log in claims.logs for event in log.events] == [1, 3]
+    without = prove("tdx")
+    assert (without.fields["event_log_rtmrs"], without.logs, "ccel_events" in without.fields) == ("", (), False)
 
 
 @pytest.mark.parametrize("register", [1, 2, 3, 4])
@@ -154,6 +156,8 @@ def test_the_log_of_a_real_td_replays_and_says_nothing_of_rtmr3(conformance: Pat
     claims = TdxVerifier({}).verify(evidence, endorsements, challenge=challenge, now=now)
     assert [check for check in claims.checks if "event_log" in check] == [f"event_log_rtmr{n}" for n in range(3)]
     assert claims.measurements["rtmr3"] == "00" * 48
+    (log,) = claims.logs
+    assert {"Calling EFI Application from Boot Option"} <= {one.text for one in log.events if one.text_authenticated}
     other = Evidence("tdx", {"quote": evidence.items["quote"], "event_log": b"\0" * 60})
     with pytest.raises(BadEvidence):
         TdxVerifier({}).verify(other, endorsements, challenge=challenge, now=now)

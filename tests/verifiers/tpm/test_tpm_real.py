@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
     reason="swtpm and tpm2-tools are not installed",
 )
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
-EXTENSIONS = [*tpm_quote.boot_digests(tpm_quote.BOOT), *tpm_quote.ima_digests()]
+EXTENSIONS = [*tpm_quote.boot_digests(tpm_quote.BOOT), *tpm_quote.ima_digests(tpm_quote.BOOT)]
 ALL_PCRS = ",".join(map(str, range(24)))
 SCHEMES = ["rsa:rsassa", "rsa:rsapss", "ecc:ecdsa"]
 
@@ -105,7 +105,7 @@ def booted(bank: str = "sha256") -> dict[int, bytes]:
 @pytest.mark.parametrize("challenge", [b"\x11" * 32, b"\x22" * 8], ids=["32 bytes", "8 bytes"])
 def test_a_quote_of_a_tpm_is_proven_with_its_logs(tpm: Tpm, scheme: str, challenge: bytes) -> None:
     items = tpm.quote(scheme, challenge) | {"pcrs": pcr_json(booted())}
-    items |= {"event_log": tpm_quote.event_log(tpm_quote.BOOT), "ima_log": tpm_quote.ima_log()}
+    items |= {"event_log": tpm_quote.event_log(tpm_quote.BOOT), "ima_log": tpm_quote.ima_log(tpm_quote.BOOT)}
     claims = verify(tpm, scheme, items | {"ak_public": tpm.ak(scheme)}, challenge)
     assert claims.fields["quote_scheme"] == f"{scheme.split(':')[1]}-sha256"
     assert (claims.fields["event_log_pcrs"], claims.fields["ima_log"]) == ("0,2,4,7,8,9", True)

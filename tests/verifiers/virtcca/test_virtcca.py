@@ -298,6 +298,9 @@ def test_a_real_event_log_explains_the_registers_of_its_token(
     assert "event-log" in claims.checks
     assert (claims.fields["event-log"], claims.fields["ima-log"]) == (True, False)
     assert claims.measurements["rem0"].startswith("e3579705")
+    (listed,) = claims.logs
+    assert (listed.name, listed.registers, claims.fields["ccel_registers"]) == ("ccel", (1, 2, 3), "1,2,3")
+    assert claims.fields["ccel_events"] == len(listed.events) > 80
 
 
 def test_a_log_that_leaves_a_boot_register_unexplained_is_a_mismatch(vectors: Path) -> None:
@@ -316,7 +319,10 @@ def test_an_event_log_without_events_explains_nothing(vectors: Path) -> None:
 def test_an_ima_log_explains_rem3() -> None:
     registers = [bytes(32)] * 3 + [IMA_DIGEST]
     evidence = {**items(bound_by_platform({}, {44239: registers})), "ima_log": IMA_LINE.encode()}
-    assert "ima-log" in verify(evidence).checks
+    claims = verify(evidence)
+    assert "ima-log" in claims.checks
+    ((event,),) = (log.events for log in claims.logs)
+    assert (event.register, event.text, event.text_authenticated) == (4, "/root/test.sh", True)
 
 
 @pytest.mark.parametrize(

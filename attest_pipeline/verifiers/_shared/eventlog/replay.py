@@ -1,0 +1,47 @@
+"""What a log says, and how much of it the registers that a TEE has signed bear out."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import EventLog, FieldValue, LoggedEvent, LogName
+
+
+class Replay(NamedTuple):
+    """Final value of each register that a log extends, by the log's own numbers, and its events in order."""
+
+    registers: Mapping[int, bytes]
+    events: tuple[LoggedEvent, ...]
+
+
+def explain(name: LogName, log: bytes, replay: Replay, signed: Mapping[int, bytes]) -> EventLog:
+    """The log as far as it explains signed registers, which are given by the log's numbers.
+
+    A register that the log does not extend is not compared. One that is not signed cannot be: its events are proven by
+    nothing and left out. Raises BadEvidence(LOG_MISMATCH).
+    """
+    explained = tuple(sorted(replay.registers.keys() & signed.keys()))
+    if not explained:
+        raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log extends no signed register")
+    for register in explained:
+        if replay.registers[register] != signed[register]:
+            raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log does not replay to register {register}")
+    return EventLog(
+        name=name,
+        digest=hashlib.sha256(log).hexdigest(),
+        registers=explained,
+        events=tuple(event for event in replay.events if event.register in explained),
+    )
+
+
+def log_fields(logs: tuple[EventLog, ...]) -> dict[str, FieldValue]:
+    """What a token and a policy see of logs: digest, count of events, and registers explained (`1,2,3`)."""
+    fields: dict[str, FieldValue] = {}
+    for log in logs:
+        fields |= {
+            f"{log.name}_digest": log.digest,
+            f"{log.name}_events": len(log.events),
+            f"{log.name}_registers": ",".join(map(str, log.registers)),
+        }
+    return fields
