@@ -15,9 +15,10 @@ from attest_pipeline import crypto, freshness, result, verifiers
 from attest_pipeline.appraisal import Appraiser
 from attest_pipeline.errors import BadEvidence, Reason, Unavailable
 from attest_pipeline.freshness import Expectation, Ticks
-from attest_pipeline.matching import ReferenceValues
+from attest_pipeline.matching import ReferenceValues, listed_logs
 from attest_pipeline.model import (
     Artefact,
+    Claims,
     Context,
     EndorsementRef,
     Endorsements,
@@ -73,6 +74,7 @@ class Parse:
         self._source = source
         self._nonce_key = nonce_key
         self._verifiers = verifiers.load(config.tees, anchors)
+        self._listed_logs = listed_logs(config.reference_values)
         self._challenge_sizes = {tee: verifier.challenge_bytes for tee, verifier in self._verifiers.items()}
 
     def __call__(self, submission: Submission, ticks: Ticks) -> Item:
@@ -172,7 +174,13 @@ class Parse:
             _log.exception("verifier failed", extra={"tee": evidence.tee})
             return Malfunction(evidence.tee, Reason.INTERNAL, "the verifier failed; see its log")
         degraded = tuple(item for item, one in found.items() if one.stale)
-        return Verified(replace(claims, degraded=degraded) if degraded else claims)
+        if degraded:
+            claims = replace(claims, degraded=degraded)
+        return Verified(self._with_listed_logs(claims) if claims.logs else claims)
+
+    def _with_listed_logs(self, claims: Claims) -> Claims:
+        """The Claims with those logs alone that an allow-list speaks of: a frame carries no event in vain."""
+        return replace(claims, logs=tuple(log for log in claims.logs if (claims.tee, log.name) in self._listed_logs))
 
     def _found(self, refs: Sequence[EndorsementRef], collection: EvidenceCollection) -> dict[str, Found]:
         """What the host has for each reference, by item; the collection's own Endorsements go before."""
@@ -204,7 +212,8 @@ class Match:
     def _compare(self, _context: Context, artefact: Artefact) -> Artefact:
         if not isinstance(artefact, Verified):
             return artefact
-        return Matched(artefact.claims, self._references.match(artefact.claims))
+        claims, match = artefact.claims, self._references.match(artefact.claims)
+        return Matched(replace(claims, logs=()) if claims.logs else claims, match)
 
 
 class Appraise:

@@ -1,7 +1,7 @@
 """The wire: what crosses the bus, with limits. The only module that knows bytes and Structs at once."""
 
 import hashlib
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +10,7 @@ from msgspec import Struct
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.freshness import encode_challenge, length_prefixed
-from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection
+from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection, Verified
 
 CONTENT_TYPE: Final = "Content-Type"
 REPLY_HEADER: Final = "Attest-Reply"
@@ -24,6 +24,11 @@ MAX_EVIDENCE: Final = 8
 MAX_ITEMS: Final = 8
 MAX_BATCH: Final = 256
 MAX_TEE: Final = 32
+FULL_FRAME: Final = 1024 * 1024
+"""Bytes of events of measurement logs with which a frame is full. Those of one message take little more than twice its
+logs, so that a frame that was not full yet still fits the broker with one message more (`MAX_MESSAGE`)."""
+_EVENT: Final = 200
+"""Bytes of an event but its text, at most: type, digest in hexadecimal, and what MessagePack adds."""
 
 
 class BatchEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +72,25 @@ _entry_decoder: Final = msgspec.msgpack.Decoder(BatchEntry)
 def encode(value: Struct) -> bytes:
     """MessagePack of any Struct of the wire."""
     return _encoder.encode(value)
+
+
+def portions(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
+    """The items in order, for as many frames as their events need; those of one message share an ack and a frame."""
+    portion: list[Item] = []
+    size = 0
+    for item in items:
+        if size >= FULL_FRAME and item.ack != portion[-1].ack:
+            yield tuple(portion)
+            portion, size = [], 0
+        portion.append(item)
+        size += _event_bytes(item)
+    if portion:
+        yield tuple(portion)
+
+
+def _event_bytes(item: Item) -> int:
+    logs = (log for artefact in item.artefacts if isinstance(artefact, Verified) for log in artefact.claims.logs)
+    return sum(_EVENT + len(event.text.encode()) for log in logs for event in log.events)
 
 
 def decode_frame(data: bytes) -> Frame:

@@ -6,8 +6,17 @@ import token_lab as lab
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attest_pipeline.matching import NO_MATCH, ReferenceValues
-from attest_pipeline.model import FieldValue, Match, Mismatch, ReferenceValueSet
+from attest_pipeline.matching import NO_MATCH, ReferenceValues, listed_logs
+from attest_pipeline.model import (
+    AllowList,
+    EventLog,
+    FieldValue,
+    LoggedEvent,
+    LogName,
+    Match,
+    Mismatch,
+    ReferenceValueSet,
+)
 
 Values = dict[str, tuple[FieldValue, ...]]
 
@@ -121,3 +130,82 @@ def test_the_index_finds_exactly_the_first_set_that_matches_whole(
     found = match(fields, *(reference(wanted, str(number)) for number, wanted in enumerate(values)))
     assert found.matched == bool(whole)
     assert not found.matched or int(found.set or "") in whole
+
+
+# ── measurement logs ──────────────────────────────────────────────────────────────────────────────────────────────────
+def event(digest: str, text: str = "/usr/bin/cat", register: int = 10, *, proven: bool = True) -> LoggedEvent:
+    return LoggedEvent(register, "ima-ng", digest, text, proven)
+
+
+def match_log(
+    *events: LoggedEvent,
+    digests: tuple[str, ...] = ("aa", "bb"),
+    registers: tuple[int, ...] = (10,),
+    explained: tuple[int, ...] = (10,),
+    name: LogName = LogName.IMA,
+) -> Match:
+    wanted = AllowList(registers=registers, digests=digests)
+    baseline = msgspec.structs.replace(reference({"mrtd": ("a",)}), logs={LogName.IMA: wanted})
+    log = EventLog(name=name, digest="00", registers=explained, events=events)
+    claims = msgspec.structs.replace(lab.CLAIMS, fields={"mrtd": "a"}, logs=(log,))
+    return ReferenceValues([baseline]).match(claims)
+
+
+def test_a_log_matches_if_every_event_is_on_the_list() -> None:
+    assert match_log(event("aa"), event("bb"), event("aa")) == Match(matched=True, set="web", version="1")
+
+
+@given(st.lists(st.sampled_from(["aa", "bb"])), st.integers(0, 9), st.sampled_from(["cc", "", "AA", "a"]))
+def test_one_event_that_is_not_on_the_list_fails_the_set_wherever_it_stands(
+    good: list[str], place: int, stranger: str
+) -> None:
+    events = [event(digest) for digest in good]
+    events.insert(place, event(stranger))
+    found = match_log(*events)
+    assert not found.matched
+    assert found.mismatches[0] == Mismatch("ima_events_not_allowed", (0,), 1)
+
+
+def test_a_later_good_entry_of_the_same_path_does_not_whitewash_a_bad_one() -> None:
+    found = match_log(event("cc", "/usr/bin/nc"), event("aa", "/usr/bin/nc"))
+    assert found.mismatches[1:] == (Mismatch("ima_event", (), "cc ima-ng /usr/bin/nc"),)
+
+
+def test_an_event_that_nobody_knows_the_content_of_is_never_allowed_even_if_nothing_is_listed() -> None:
+    violation = LoggedEvent(10, "violation", "", "/etc/shadow", text_authenticated=False)
+    found = match_log(violation, digests=("", "aa"))
+    assert found.mismatches[1:] == (Mismatch("ima_event", (), "violation (unproven: /etc/shadow)"),)
+
+
+def test_the_first_of_many_strangers_are_named_and_all_are_counted() -> None:
+    found = match_log(*(event(f"{number:04x}", "x" * 2048) for number in range(5000)))
+    assert found.mismatches[0] == Mismatch("ima_events_not_allowed", (0,), 5000)
+    assert [mismatch.got for mismatch in found.mismatches[1:]] == [f"{n:04x} ima-ng {'x' * 128}" for n in range(8)]
+
+
+def test_a_text_that_no_digest_covers_is_marked_and_an_empty_one_is_left_out() -> None:
+    found = match_log(event("cc", "/boot/vmlinuz", proven=False), event("dd", "", proven=False))
+    assert [mismatch.got for mismatch in found.mismatches[1:]] == ["cc ima-ng (unproven: /boot/vmlinuz)", "dd ima-ng"]
+
+
+def test_an_allow_list_without_that_log_does_not_match() -> None:
+    found = match_log(event("aa"), name=LogName.TCG2)
+    assert found.mismatches == (Mismatch("ima_registers", ("10",), None),)
+
+
+def test_a_log_must_explain_every_register_of_the_list_and_only_these_are_judged() -> None:
+    found = match_log(event("aa"), registers=(11, 10))
+    assert found.mismatches == (Mismatch("ima_registers", ("10,11",), "10"),)
+    assert match_log(event("aa"), event("cc", register=11), explained=(10, 11)).matched
+
+
+def test_values_and_logs_of_two_sets_never_combine() -> None:
+    logs = ({LogName.IMA: AllowList(registers=(10,), digests=(digest,))} for digest in ("aa", "bb"))
+    one, two = (
+        msgspec.structs.replace(reference({"mrtd": (value,)}, value), logs=wanted)
+        for value, wanted in zip("ab", logs, strict=True)
+    )
+    log = EventLog(name=LogName.IMA, digest="00", registers=(10,), events=(event("bb"),))
+    claims = msgspec.structs.replace(lab.CLAIMS, fields={"mrtd": "a"}, logs=(log,))
+    assert not ReferenceValues([one, two]).match(claims).matched
+    assert listed_logs([one, two, reference({"mrtd": ("c",)})]) == {("tdx", LogName.IMA)}

@@ -17,17 +17,23 @@ from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailab
 from attest_pipeline.freshness import Tick, epoch_challenge
 from attest_pipeline.jws import jwk_of_spki
 from attest_pipeline.model import (
+    AllowList,
     EpochChallenge,
+    EventLog,
     Evidence,
     EvidenceCollection,
+    LoggedEvent,
+    LogName,
     Malfunction,
     Matched,
+    ReferenceValueSet,
     Rejection,
     SuppliedChallenge,
+    TenantConfig,
     TrustAnchor,
     Verified,
 )
-from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Snapshot, exhausted, rejected
+from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Snapshot, Submission, exhausted, rejected
 from attest_pipeline.ports import NOTHING, Found, PolicyFailed
 from attest_pipeline.result import AttestationResult, Details
 from attest_pipeline.wire import Frame, Item
@@ -71,6 +77,51 @@ def test_a_supplied_challenge_is_echoed_and_never_called_fresh() -> None:
     attested = _run(lab.pipeline(lab.ScriptedVerifier()))
     assert not _details(attested).fresh
     assert attested.nonce is not None
+
+
+# ── measurement logs ──────────────────────────────────────────────────────────────────────────────────────────────────
+LISTED = LoggedEvent(10, "ima-ng", "aa" * 32, "/usr/bin/cat", text_authenticated=True)
+LOGS = tuple(
+    EventLog(name=name, digest="00", registers=(10,), events=(LISTED,)) for name in (LogName.TCG2, LogName.IMA)
+)
+LOGGED = replace(token_lab.CLAIMS, logs=LOGS)
+
+
+def _allowing(name: LogName, digest: str = "aa" * 32) -> TenantConfig:
+    allowed = AllowList(registers=(10,), digests=(digest,))
+    baseline = ReferenceValueSet(
+        name="files", version="1", tee="tdx", values={"mrtd": ("00",)}, logs={LogName(name): allowed}
+    )
+    return replace(lab.CONFIG, reference_values=(baseline,))
+
+
+def _parsed(config: TenantConfig) -> Frame:
+    submission = Submission(lab.AGENT, FRESH, b"", lab.NOW, "", "")
+    item = lab.parse(lab.ScriptedVerifier(LOGGED), config=config)(submission, {7: TICK})
+    return Frame("acme", "v1", (item,))
+
+
+def _logs(frame: Frame) -> tuple[EventLog, ...]:
+    (artefact,) = frame.items[0].artefacts
+    assert isinstance(artefact, Verified | Matched)
+    return artefact.claims.logs
+
+
+def test_a_log_travels_to_match_only_if_there_is_an_allow_list_for_it_and_no_further() -> None:
+    assert _logs(_parsed(lab.CONFIG)) == ()
+    config = _allowing(LogName.IMA)
+    parsed = _parsed(config)
+    assert [log.name for log in _logs(parsed)] == [LogName.IMA]
+    assert wire.decode_frame(wire.encode(parsed)) == parsed
+    assert _logs(Match(config)(parsed)) == ()
+
+
+@pytest.mark.parametrize(("digest", "mismatches"), [("aa" * 32, 0), ("bb" * 32, 2)])
+def test_a_token_tells_which_events_were_not_allowed_and_holds_no_other(digest: str, mismatches: int) -> None:
+    verifier = lab.ScriptedVerifier(LOGGED)
+    details = _details(_run(lab.pipeline(verifier, config=_allowing(LogName.IMA, digest)), FRESH))
+    assert (details.reference_set, len(details.mismatches)) == ("files", mismatches)
+    assert ("/usr/bin/cat" in str(details)) == bool(mismatches)
 
 
 # ── what must not pass ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,20 +6,27 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+import token_lab
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from attest_pipeline import wire
+from attest_pipeline.adapters.nats_config import MAX_PAYLOAD
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import (
     Challenge,
     Context,
     EpochChallenge,
+    EventLog,
     Evidence,
     EvidenceCollection,
+    LoggedEvent,
+    LogName,
     NonceChallenge,
     Rejection,
     SuppliedChallenge,
+    Verified,
 )
 from attest_pipeline.wire import JSON, MSGPACK, BatchEntry, EvidenceBatch
 
@@ -256,6 +263,42 @@ def test_a_frame_comes_back_as_it_left() -> None:
 def test_a_frame_that_cannot_be_read_is_a_bug_not_bad_evidence() -> None:
     with pytest.raises(msgspec.MsgspecError):
         wire.decode_frame(b"\x80")
+
+
+def listing(ack: str, events: int, text: str = "") -> wire.Item:
+    """An item whose Claims hold a log of so many events."""
+    listed = (LoggedEvent(10, "ima-ng", "00" * 32, text, text_authenticated=True),) * events
+    log = EventLog(name=LogName.IMA, digest="00", registers=(10,), events=listed)
+    context = Context(attestation_id=bytes(32), tenant="acme", agent="node-1", received_at=1, fresh=False)
+    return wire.Item(context, (Verified(replace(token_lab.CLAIMS, logs=(log,))),), "", ack)
+
+
+def test_without_logs_everything_is_one_frame() -> None:
+    items = [listing(str(number), 0) for number in range(300)]
+    assert [*wire.portions(items)] == [tuple(items)]
+    assert [*wire.portions([])] == []
+
+
+def test_a_frame_that_is_full_of_events_is_followed_by_another_and_the_order_stays() -> None:
+    items = [listing(str(number), 2000) for number in range(64)]
+    portions = [*wire.portions(items)]
+    assert [item for portion in portions for item in portion] == items
+    assert len(portions) > 10
+    assert all(len(wire.encode(wire.Frame("acme", "v1", portion))) < MAX_PAYLOAD for portion in portions)
+
+
+def test_items_that_share_an_ack_share_a_frame_however_many_events_they_have() -> None:
+    batch = [listing("one", 12_000) for _ in range(3)]
+    assert [len(portion) for portion in wire.portions([*batch, listing("two", 1)])] == [3, 1]
+
+
+def test_the_largest_messages_of_events_still_fit_the_broker() -> None:
+    """The event that grows most: the smallest of a log, of a type with the longest name."""
+    grown = LoggedEvent(1, "EV_EFI_BOOT_SERVICES_APPLICATION", "00" * 20, "", text_authenticated=False)
+    in_log = 4 + 4 + 4 + 2 + 20 + 4
+    assert len(wire.encode(grown)) < 2.2 * in_log
+    assert len(wire.encode(replace(grown, digest="00" * 64))) < wire._EVENT
+    assert wire.FULL_FRAME + 2.2 * wire.MAX_MESSAGE < 0.75 * MAX_PAYLOAD
 
 
 # ── identity ──────────────────────────────────────────────────────────────────────────────────────────────────────────

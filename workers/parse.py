@@ -21,7 +21,7 @@ from attest_pipeline.jws import BadToken, Jwk, Jwks
 from attest_pipeline.pipeline import Parse, Snapshot, Submission, exhausted, rejected
 from attest_pipeline.ports import Message, Record
 from attest_pipeline.subjects import Lane, Origin
-from attest_pipeline.wire import Frame, Item
+from attest_pipeline.wire import Frame, Item, portions
 from workers._process import Process
 from workers._stage import Handoff, Versioned, forward
 from workers._submissions import asked, entries, mark_of, origin_of, single, stored
@@ -147,8 +147,8 @@ class Intake:
         with metrics.STAGE_SECONDS.labels("parse").time():
             items = await self._items(tenant, stage, submissions)
         metrics.STAGE_ITEMS.labels("parse").inc(len(items))
-        if items:
-            await self._handoff(Frame(tenant, version, tuple(items)))
+        for portion in portions(items):
+            await self._handoff(Frame(tenant, version, portion))
 
     async def _items(self, tenant: str, stage: Parse, submissions: Sequence[Submission]) -> list[Item]:
         """Prove one by one, letting the interactive lane in between; what shares an ack waits together."""

@@ -10,11 +10,14 @@ import msgspec
 from msgspec import Struct
 
 from attest_pipeline.errors import Misconfigured
-from attest_pipeline.model import MARK, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
+from attest_pipeline.model import MARK, AllowList, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
 
 DEVELOPMENT_ONLY: Final = frozenset({"sample"})
 """TEEs that prove nothing."""
 _TOKEN_SECONDS: Final = range(60, 7 * 86400 + 1)
+_REGISTERS: Final = range(32)
+_DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){20,64}")
+"""SHA-1 to SHA-512."""
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----\s([A-Za-z0-9+/=\s]+)-----END")
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -96,6 +99,22 @@ def _check(config: TenantConfig) -> None:
     ]
     if empty:
         raise Misconfigured(f"Reference Value Set {empty[0]!r} lists no value for a claim: it would match nothing")
+    for reference in config.reference_values:
+        for name, allowed in reference.logs.items():
+            _check_allow_list(f"Reference Value Set {reference.name!r}, log {name}", allowed)
+
+
+def _check_allow_list(where: str, allowed: AllowList) -> None:
+    """An allow-list that can be met, and by nothing but what its author wrote."""
+    if not allowed.registers:
+        raise Misconfigured(f"{where} names no register: a log that explains none would do")
+    if not all(register in _REGISTERS for register in allowed.registers):
+        raise Misconfigured(f"{where} names a register that no TEE has")
+    wrong = [digest for digest in allowed.digests if not _DIGEST.fullmatch(digest)]
+    if wrong:
+        raise Misconfigured(f"{where}: {wrong[0][:80]!r} is no digest in lower-case hexadecimal")
+    if not allowed.digests:
+        raise Misconfigured(f"{where} allows no digest: it would match nothing")
 
 
 def _check_production(config: TenantConfig, documents: Mapping[str, bytes]) -> None:

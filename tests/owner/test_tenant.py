@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from attest_pipeline.errors import Misconfigured
-from attest_pipeline.model import MARK, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
+from attest_pipeline.model import MARK, AllowList, LogName, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
 from attest_pipeline.owner.tenant import TenantSettings, assemble, digest, version_of
 from attest_pipeline.simulator.device import Vendor
 
@@ -23,6 +23,10 @@ def _policy(tee: str) -> Policy:
 
 def _references(name: str = "web", values: dict[str, Any] | None = None, tee: str = "tdx") -> ReferenceValueSet:
     return ReferenceValueSet(name=name, version="1", tee=tee, values={"mrtd": ("00",)} if values is None else values)
+
+
+def _allowing(registers: tuple[int, ...], digests: tuple[str, ...]) -> ReferenceValueSet:
+    return replace(_references(), logs={LogName.IMA: AllowList(registers=registers, digests=digests)})
 
 
 def _assembled(settings: TenantSettings = PRODUCTION, **parts: Any) -> tuple[TenantConfig, dict[str, bytes]]:
@@ -50,6 +54,8 @@ def test_equal_configurations_have_one_version_and_any_change_makes_another() ->
     changed = [
         _assembled(replace(PRODUCTION, token_seconds=61)),
         _assembled(reference_values=[_references("other")]),
+        _assembled(reference_values=[_allowing((10,), ("ab" * 32,))]),
+        _assembled(reference_values=[_allowing((4, 10), ("ab" * 32,))]),
         _assembled(endorsements={"amd-crl/milan": (b"1",), "amd-crl/genoa": (b"3",)}),
         _assembled(DEVELOPMENT),
     ]
@@ -67,6 +73,13 @@ def test_equal_configurations_have_one_version_and_any_change_makes_another() ->
         ({}, {"reference_values": [_references(), _references()]}, "same name and version"),
         ({}, {"reference_values": [_references(values={})]}, "lists no value"),
         ({}, {"reference_values": [_references(values={"mrtd": ()})]}, "lists no value"),
+        ({}, {"reference_values": [_allowing((), ("ab" * 32,))]}, "'web', log ima names no register"),
+        ({}, {"reference_values": [_allowing((10, 32), ("ab" * 32,))]}, "a register that no TEE has"),
+        ({}, {"reference_values": [_allowing((-1,), ("ab" * 32,))]}, "a register that no TEE has"),
+        ({}, {"reference_values": [_allowing((10,), ())]}, "allows no digest"),
+        ({}, {"reference_values": [_allowing((10,), ("ab" * 32, "AB" * 32))]}, "no digest in lower-case"),
+        ({}, {"reference_values": [_allowing((10,), ("",))]}, "no digest in lower-case"),
+        ({}, {"reference_values": [_allowing((10,), ("ab" * 19,))]}, "no digest in lower-case"),
     ],
 )
 @pytest.mark.parametrize("base", [PRODUCTION, DEVELOPMENT], ids=["production", "development"])

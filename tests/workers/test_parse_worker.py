@@ -19,7 +19,19 @@ from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.errors import Misconfigured, Reason, Unavailable
 from attest_pipeline.freshness import Tick, encode_marker
-from attest_pipeline.model import EpochChallenge, Malfunction, NonceChallenge, Rejection, Verified
+from attest_pipeline.model import (
+    AllowList,
+    EpochChallenge,
+    EventLog,
+    LoggedEvent,
+    LogName,
+    Malfunction,
+    NonceChallenge,
+    ReferenceValueSet,
+    Rejection,
+    TenantConfig,
+    Verified,
+)
 from attest_pipeline.owner.tenant import version_of
 from attest_pipeline.pipeline import Parse
 from attest_pipeline.ports import Found, Message, Record
@@ -50,17 +62,18 @@ class House:
         self.source = lab.ScriptedSource()
         self.frames: list[Frame] = []
         self.refused: set[str] = set()
-        stages = Versioned(self.configs, lambda loaded: self._stage(loaded.config.tenant))
+        stages = Versioned(self.configs, lambda loaded: self._stage(loaded.config))
         process = Process(
             settings=Settings(), bus=self.bus, configs=self.configs, stopping=asyncio.Event(), clock=lambda: self.now
         )
         keys = [SIGNER.public_jwk()]
         self.intake = Intake(process, stages, self._hand_on, nonce_key=lab.NONCE_KEY, bell_keys=keys)
 
-    async def configure(self, tenant: str = "acme") -> None:
-        config = replace(lab.CONFIG, tenant=tenant)
-        await config_store.publish(self.bus, replace(config, version=version_of(config)), {})
-        await eventually(lambda: tenant in self.configs.versions(), "the configuration was not taken")
+    async def configure(self, tenant: str = "acme", **changes: Any) -> None:
+        config = replace(lab.CONFIG, tenant=tenant, **changes)
+        version = version_of(config)
+        await config_store.publish(self.bus, replace(config, version=version), {})
+        await eventually(lambda: self.configs.versions().get(tenant) == version, "the configuration was not taken")
 
     async def store(self, agent: str, data: bytes = DATA, *, lane: Lane = Lane.EVIDENCE, tenant: str = "acme") -> None:
         await self.bus.store([Record(subject=subjects.service(lane, tenant, agent), data=data, message_id="")])
@@ -78,10 +91,10 @@ class House:
     def _items(self) -> list[Item]:
         return [item for frame in self.frames for item in frame.items]
 
-    def _stage(self, tenant: str) -> Parse:
-        if tenant in self.refused:
+    def _stage(self, config: TenantConfig) -> Parse:
+        if config.tenant in self.refused:
             raise Misconfigured("no plugin")
-        return lab.parse(self.verifier, self.source, replace(lab.CONFIG, tenant=tenant))
+        return lab.parse(self.verifier, self.source, config)
 
     async def _hand_on(self, frame: Frame) -> None:
         self.frames.append(frame)
@@ -124,6 +137,21 @@ async def test_evidence_that_comes_together_is_one_frame_for_each_tenant(house: 
     assert sorted((frame.tenant, len(frame.items)) for frame in house.frames) == [("acme", 3), ("other", 3)]
     assert all(isinstance(item.artefacts[0], Verified) for item in items)
     assert len({item.ack for item in items}) == 6
+
+
+async def test_evidence_with_long_logs_comes_together_and_leaves_in_several_frames(house: House) -> None:
+    events = (LoggedEvent(10, "ima-ng", "aa" * 32, "/usr/bin/cat", text_authenticated=True),) * 4000
+    log = EventLog(name=LogName.IMA, digest="00", registers=(10,), events=events)
+    house.verifier.outcome = replace(token_lab.CLAIMS, logs=(log,))
+    allowed = AllowList(registers=(10,), digests=("aa" * 32,))
+    baseline = ReferenceValueSet(
+        name="files", version="1", tee="tdx", values={"mrtd": ("00",)}, logs={LogName.IMA: allowed}
+    )
+    await house.configure(reference_values=(baseline,))
+    for number in range(5):
+        await house.store(f"a{number}")
+    assert _agents(await house.items(5)) == [f"a{number}" for number in range(5)]
+    assert [len(frame.items) for frame in house.frames] == [2, 2, 1]
 
 
 async def test_a_wanted_reply_lies_in_the_agents_inbox_or_the_evidence_is_rejected(house: House) -> None:

@@ -92,7 +92,7 @@ def printable(text: str) -> tuple[str, bool]:
 
 
 def _coverable(data: bytes) -> tuple[bytes, ...]:
-    """What may have been hashed of an event's data: a command of GRUB without prefix; else all, or less its end mark."""
+    """What may have been hashed of data: a command of GRUB without its prefix; else all, or all but the end mark."""
     text = data.partition(b"\0")[0]
     for prefix, mark in _GRUB.items():
         if text.startswith(prefix):
