@@ -8,13 +8,21 @@ Sources: Linux, security/integrity/ima/ima_fs.c (`ascii_` and `binary_runtime_me
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import LoggedEvent
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS, Bank, extend
-from attest_pipeline.verifiers._shared.eventlog.reader import Reader, check_count, check_size, malformed
+from attest_pipeline.verifiers._shared.eventlog.reader import (
+    KEPT,
+    REMEMBERED,
+    Reader,
+    check_count,
+    check_size,
+    malformed,
+)
 from attest_pipeline.verifiers._shared.eventlog.replay import Replay
 from attest_pipeline.verifiers._shared.eventlog.text import printable
 
@@ -22,8 +30,6 @@ VIOLATION: Final = "violation"
 """Kind of an event whose file nobody knows the content of; its digest is empty."""
 
 _BOOT_AGGREGATE: Final = b"boot_aggregate"
-_TEMPLATES: Final = {"ima-ng": 2, "ima-sig": 3}
-"""Template → its fields: digest, path and, in the second, the file's signature."""
 _TEMPLATE_HASHES: Final = {20: BANKS["sha1"], 32: BANKS["sha256"]}
 """Bytes of an entry's template digest → what hash that is."""
 _WHAT: Final = "IMA log"
@@ -37,10 +43,19 @@ class BootAggregate(NamedTuple):
     digest: bytes
 
 
+class _Template(NamedTuple):
+    name: str
+    fields: int
+
+
+_TEMPLATES: Final = {b"ima-ng": _Template("ima-ng", 2), b"ima-sig": _Template("ima-sig", 3)}
+"""Fields are the file's digest, its path and, in the second, its signature."""
+
+
 class _Entry(NamedTuple):
     register: int
     noted: bytes
-    template: str
+    template: _Template
     data: bytes
 
 
@@ -58,6 +73,10 @@ def read_ima(log: bytes, bank: str, registers: frozenset[int]) -> tuple[Replay, 
     the TEE has. The boot aggregate is no file and not listed. The kernel logs it under its default PCR, so it alone may
     name another register and then extends nothing. Raises BadEvidence(MALFORMED | TOO_LARGE | LOG_MISMATCH).
     """
+    return (_remembered if len(log) <= REMEMBERED else _read)(log, bank, registers)
+
+
+def _read(log: bytes, bank: str, registers: frozenset[int]) -> tuple[Replay, BootAggregate | None]:
     check_size(log, _WHAT)
     values: dict[int, bytes] = {}
     listed: list[LoggedEvent] = []
@@ -78,11 +97,14 @@ def read_ima(log: bytes, bank: str, registers: frozenset[int]) -> tuple[Replay, 
     return Replay(MappingProxyType(values), tuple(listed)), aggregate
 
 
+_remembered: Final = lru_cache(maxsize=KEPT)(_read)
+
+
 def _listed(entry: _Entry, measured: _Measured, *, violated: bool) -> LoggedEvent:
     path, whole = printable(measured.path.decode("utf-8", "surrogateescape"))
     if violated:
         return LoggedEvent(entry.register, VIOLATION, "", path, text_authenticated=False)
-    return LoggedEvent(entry.register, entry.template, measured.digest.hex(), path, whole)
+    return LoggedEvent(entry.register, entry.template.name, measured.digest.hex(), path, whole)
 
 
 def _extension(entry: _Entry, bank: Bank, *, violated: bool) -> bytes:
@@ -99,7 +121,7 @@ def _extension(entry: _Entry, bank: Bank, *, violated: bool) -> bytes:
 def _measured(entry: _Entry) -> _Measured:
     """Fields of an entry's template data: `<algorithm>:`, NUL and digest; path and NUL; and a signature, not read."""
     reader = Reader(entry.data, "IMA template data")
-    digest, path, *_ = [reader.take(*reader.fields(_U32)) for _ in range(_TEMPLATES[entry.template])]
+    digest, path, *_ = [reader.take(*reader.fields(_U32)) for _ in range(entry.template.fields)]
     algorithm, mark, value = digest.partition(b":\0")
     if reader.at != len(entry.data) or not mark or path[-1:] != b"\0":
         raise malformed("IMA template data are not those of their template")
@@ -116,40 +138,39 @@ def _binary_entries(log: bytes) -> Iterator[_Entry]:
     while reader.at < len(log):
         (register,) = reader.fields(_U32)
         noted = reader.take(size)
-        template = reader.take(*reader.fields(_U32)).decode("ascii", "replace")
-        if template not in _TEMPLATES:
+        template = _TEMPLATES.get(reader.take(*reader.fields(_U32)))
+        if template is None:
             raise malformed("IMA entry of another template than ima-ng and ima-sig")
         yield _Entry(register, noted, template, reader.take(*reader.fields(_U32)))
 
 
 def _names_template(log: bytes, at: int) -> bool:
-    return any(log.startswith(_U32.pack(len(name)) + name.encode(), at) for name in _TEMPLATES)
+    return any(log.startswith(_U32.pack(len(name)) + name, at) for name in _TEMPLATES)
 
 
 # ── ascii_runtime_measurements ────────────────────────────────────────────────────────────────────────────────────────
 def _ascii_entries(log: bytes) -> Iterator[_Entry]:
     for line in log.removesuffix(b"\n").split(b"\n"):
         try:
-            register, noted, template, digest, rest = line.lstrip(b" ").split(b" ", 4)
-            entry = _Entry(int(register), _octets(noted), template.decode(), _template_data(template, digest, rest))
-        except ValueError:
+            register, noted, name, digest, rest = line.lstrip(b" ").split(b" ", 4)
+            template = _TEMPLATES[name]
+            entry = _Entry(int(register), _octets(noted), template, _template_data(template, digest, rest))
+        except (ValueError, KeyError):
             raise malformed("IMA log line is no ima-ng or ima-sig entry") from None
         if len(entry.noted) not in _TEMPLATE_HASHES:
             raise malformed("IMA log line with a template digest of an unknown size")
         yield entry
 
 
-def _template_data(template: bytes, file_digest: bytes, rest: bytes) -> bytes:
+def _template_data(template: _Template, file_digest: bytes, rest: bytes) -> bytes:
     """Template data that a line was printed from. Raises ValueError.
 
     A file without signature leaves that field empty, and the line ends in a space.
     """
     path, signature = rest, []
-    if template == b"ima-sig":
+    if template.name == "ima-sig":
         path, _, text = rest.rpartition(b" ")
         signature = [_octets(text)]
-    elif template != b"ima-ng":
-        raise ValueError(template)
     algorithm, _, digest = file_digest.partition(b":")
     fields = (algorithm + b":\0" + _octets(digest), path + b"\0", *signature)
     return b"".join(_U32.pack(len(field)) + field for field in fields)

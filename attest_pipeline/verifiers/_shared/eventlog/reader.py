@@ -10,6 +10,12 @@ MAX_LOG: Final = 1024 * 1024
 MAX_EVENTS: Final = 12_288
 """Events of a log: what one of that size holds if it is real. Smaller events are made up, and cost time and memory."""
 
+REMEMBERED: Final = 64 * 1024
+"""Bytes of a log whose replay is remembered: a machine sends the log of its boot, in a buffer of usually that size, and
+that of a quiet IMA again and again."""
+KEPT: Final = 64
+"""Replays that are remembered for each kind of log; with logs and events some 20 MB at most."""
+
 
 class Reader:
     """Reads little-endian fields; a field beyond the end is malformed."""

@@ -13,7 +13,14 @@ from typing import Final, NamedTuple
 
 from attest_pipeline.model import LoggedEvent
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS, extend
-from attest_pipeline.verifiers._shared.eventlog.reader import Reader, check_count, check_size, malformed
+from attest_pipeline.verifiers._shared.eventlog.reader import (
+    KEPT,
+    REMEMBERED,
+    Reader,
+    check_count,
+    check_size,
+    malformed,
+)
 from attest_pipeline.verifiers._shared.eventlog.replay import Replay
 from attest_pipeline.verifiers._shared.eventlog.text import event_text, type_name
 
@@ -21,9 +28,6 @@ _EV_NO_ACTION: Final = 3
 _SPEC_ID: Final = b"Spec ID Event03\0"
 _STARTUP_LOCALITY: Final = b"StartupLocality\0"
 _WHAT: Final = "event log"
-_REMEMBERED: Final = 64 * 1024
-"""Bytes of a log whose replay is remembered. A machine sends the log of its boot again and again; the usual buffer has
-64 KiB, and 64 of these with their events stay below some 20 MB."""
 
 
 class _Event(NamedTuple):
@@ -47,7 +51,7 @@ def read_tcg2(log: bytes, bank: str) -> Replay:
     EV_NO_ACTION extend nothing and are not listed. The log may stand in a larger buffer filled with zeros or 0xFF.
     Raises BadEvidence(MALFORMED | TOO_LARGE).
     """
-    return _remembered(log, bank) if len(log) <= _REMEMBERED else _read(log, bank)
+    return (_remembered if len(log) <= REMEMBERED else _read)(log, bank)
 
 
 def _read(log: bytes, bank: str) -> Replay:
@@ -74,7 +78,7 @@ def _read(log: bytes, bank: str) -> Replay:
     return Replay(MappingProxyType(registers), tuple(listed))
 
 
-_remembered: Final = lru_cache(maxsize=64)(_read)
+_remembered: Final = lru_cache(maxsize=KEPT)(_read)
 
 
 def _startup_locality(event: _Event, before: int) -> int:
