@@ -1,7 +1,8 @@
 """Chinese commercial cryptography (国密), the other half of the crypto seam: SM2 signatures, SM3, SM4-GCM.
 
 SM3 and SM4 are OpenSSL's, through `cryptography`, which does not reach OpenSSL's SM2; `docs/adr/0010-sm2.md` says why
-no other package does it here. SM2 is checked by arithmetic on public numbers, so nothing needs constant time.
+no other package does it here. SM2 is checked by arithmetic on public numbers, so nothing needs constant time; who
+signs with a key that matters uses `adapters/sm2_key.py`.
 Sources: GB/T 32918.1, .2 and .5 (SM2; GM/T 0003), GB/T 32905 (SM3), RFC 8998 (SM4-GCM).
 """
 
@@ -115,6 +116,11 @@ class Sm2Key:
 def load_point(x: int, y: int) -> Sm2Key:
     """Key of affine coordinates, remembered with its multiples. Raises UnusableKey."""
     return Sm2Key(x, y)
+
+
+def is_sm2(spki: bytes) -> bool:
+    """Whether a DER SubjectPublicKeyInfo names the SM2 curve, in the only form that `load_spki` takes."""
+    return spki.startswith(_SPKI_PREFIX)
 
 
 def load_spki(der: bytes) -> Sm2Key:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
-from attest_pipeline import crypto, freshness, result, verifiers
+from attest_pipeline import crypto, freshness, gm, result, verifiers
 from attest_pipeline.appraisal import Appraiser
 from attest_pipeline.errors import BadEvidence, Reason, Unavailable
 from attest_pipeline.freshness import Expectation, Ticks
@@ -369,7 +369,8 @@ def _contained(context: Context, artefact: Artefact, step: Callable[[Context, Ar
 def _check_attester_key(spki: bytes | None) -> None:
     if spki is None:
         return
+    load = gm.load_spki if gm.is_sm2(spki) else crypto.load_spki
     try:
-        crypto.load_spki(spki)
+        load(spki)
     except crypto.UnusableKey as error:
         raise BadEvidence(Reason.MALFORMED, f"attester key: {str(error)[:80]}") from None

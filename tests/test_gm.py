@@ -1,12 +1,10 @@
 """SM2, SM3 and SM4 against known answers and against the `openssl` command."""
 
 import os
-import shutil
-import subprocess
 from pathlib import Path
 
+import openssl_lab
 import pytest
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,39 +17,18 @@ SIGNER = Sm2Signer.make(b"test")
 KEY = SIGNER.public
 
 
-def openssl(*arguments: str, **given: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["openssl", *arguments], capture_output=True, check=False, **given)  # type: ignore[call-overload,no-any-return]
-
-
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Directory with an SM2 key of the `openssl` command: `key.pem`, `key.der`."""
-    directory = tmp_path_factory.mktemp("sm2")
-    made = shutil.which("openssl") and openssl(
-        "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:SM2", "-out", str(directory / "key.pem")
-    )
-    if not made or made.returncode:
-        pytest.skip("no openssl command that knows SM2")
-    openssl("pkey", "-in", str(directory / "key.pem"), "-pubout", "-outform", "DER", "-out", str(directory / "key.der"))
-    return directory
-
-
-def sign(oracle: Path, message: bytes, user_id: bytes) -> tuple[int, int]:
-    (oracle / "message").write_bytes(message)
-    signed = openssl(
-        "pkeyutl", "-sign", "-inkey", str(oracle / "key.pem"), "-rawin", "-digest", "sm3",
-        "-pkeyopt", f"distid:{user_id.decode()}", "-in", str(oracle / "message"),
-    )  # fmt: skip
-    assert signed.returncode == 0, signed.stderr
-    return decode_dss_signature(signed.stdout)
+    """An SM2 key of the `openssl` command."""
+    return openssl_lab.make_key(tmp_path_factory.mktemp("sm2"))
 
 
 # ── SM2 ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("size", [0, 1, 180, 1044])
 def test_a_signature_of_openssl_verifies_and_nothing_near_it_does(oracle: Path, size: int) -> None:
     message = os.urandom(size)
-    key = gm.load_spki((oracle / "key.der").read_bytes())
-    r, s = sign(oracle, message, UID)
+    key = openssl_lab.public_half(oracle)
+    r, s = openssl_lab.sign(oracle, message, UID)
 
     assert key.verify(r, s, message, UID)
     assert key.verify_raw(r.to_bytes(32) + s.to_bytes(32), message, UID)
@@ -65,15 +42,9 @@ def test_a_signature_of_openssl_verifies_and_nothing_near_it_does(oracle: Path, 
 
 def test_openssl_believes_a_signature_of_the_simulator(tmp_path: Path, oracle: Path) -> None:
     assert oracle
-    r, s = SIGNER.sign(b"message", gm.DEFAULT_USER_ID)
-    for name, data in (("key", KEY.spki), ("message", b"message"), ("signature", encode_dss_signature(r, s))):
-        (tmp_path / name).write_bytes(data)
-    checked = openssl(
-        "pkeyutl", "-verify", "-pubin", "-keyform", "DER", "-inkey", str(tmp_path / "key"), "-rawin", "-digest", "sm3",
-        "-pkeyopt", f"distid:{gm.DEFAULT_USER_ID.decode()}", "-in", str(tmp_path / "message"),
-        "-sigfile", str(tmp_path / "signature"),
-    )  # fmt: skip
-    assert checked.returncode == 0, checked.stderr
+    signature = SIGNER.sign(b"message", gm.DEFAULT_USER_ID)
+    assert openssl_lab.believes(tmp_path, KEY, signature, b"message")
+    assert not openssl_lab.believes(tmp_path, KEY, signature, b"massage")
 
 
 def test_the_example_of_the_standard_verifies() -> None:
@@ -139,9 +110,9 @@ def test_whatever_is_signed_verifies_under_its_key_alone(seed: bytes, message: b
 
 
 def test_multiples_of_the_base_point_agree_with_openssl(oracle: Path) -> None:
-    text = openssl("pkey", "-in", str(oracle / "key.pem"), "-noout", "-text").stdout.decode()
+    text = openssl_lab.openssl("pkey", "-in", oracle, "-noout", "-text").decode()
     private = int("".join(text.split("priv:")[1].split("pub:")[0].split()).replace(":", ""), 16)
-    key = gm.load_spki((oracle / "key.der").read_bytes())
+    key = openssl_lab.public_half(oracle)
     assert gm.load_point(*gm.multiply_base(private)) is key
     assert gm.multiply_base(gm.ORDER - private)[0] == gm.multiply_base(private)[0]
 

@@ -56,7 +56,7 @@ def test_equal_payloads_give_equal_tokens() -> None:
     assert lab.signed({"a": 1}) == TOKEN
 
 
-@pytest.mark.parametrize("algorithm", ["none", "None", "", "HS256", "RS256", "ES384", "ES256K"])
+@pytest.mark.parametrize("algorithm", ["none", "None", "", "HS256", "RS256", "ES384", "ES256K", "SGD_SM3_SM2"])
 def test_the_tokens_own_algorithm_decides_nothing(algorithm: str) -> None:
     refused(lab.with_header(TOKEN, {**lab.header(TOKEN), "alg": algorithm}))
 
@@ -124,7 +124,8 @@ def test_a_jwk_of_an_algorithm_that_is_not_admitted_checks_nothing(algorithm: st
     "broken",
     [
         {"alg": "ES256"}, {"alg": "ES256", "kty": "EC"}, {"alg": "ES256", "kty": "oct", "k": "AAAA"},
-        {**KEYS[0], "x": "AA"}, {**KEYS[0], "alg": "EdDSA"}, {**KEYS[0], "crv": "P-999"},
+        {**KEYS[0], "x": "AA"}, {**KEYS[0], "alg": "EdDSA"}, {**KEYS[0], "crv": "P-999"}, {**KEYS[0], "crv": "SM2"},
+        {**KEYS[0], "alg": "SGD_SM3_SM2"},
     ],
 )  # fmt: skip
 def test_a_broken_jwk_is_a_refusal_and_no_crash(broken: dict[str, str]) -> None:

@@ -7,10 +7,14 @@ from typing import Final
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
+from attest_pipeline.adapters.sm2_key import Sm2PrivateKey
 from attest_pipeline.errors import Misconfigured
-from attest_pipeline.jws import jwk_of_spki, thumbprint
+from attest_pipeline.jws import SM2, jwk_of_spki, thumbprint
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | Sm2PrivateKey
 
 _CURVES: Final[dict[str, tuple[str, hashes.HashAlgorithm, int]]] = {
     "secp256r1": ("ES256", hashes.SHA256(), 32),
@@ -21,29 +25,30 @@ _OWNER_ONLY: Final = 0o600
 
 
 class FileSigner:
-    """One private key: ES256 or ES384 (RFC 6979, so equal messages give equal signatures), EdDSA, or PS256.
+    """One private key: ES256 or ES384 (RFC 6979, so equal messages give equal signatures), EdDSA, PS256 or SM2.
 
-    PS256 is salted: a redelivered Evidence is then signed anew, and only the stream's deduplication keeps one result.
+    PS256 is salted and SM2 has a nonce: a redelivered Evidence is then signed anew, and only the stream's deduplication
+    keeps one result.
     """
 
-    def __init__(self, private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey) -> None:
+    def __init__(self, private: PrivateKey) -> None:
         """Sign with that key. Raises Misconfigured for a curve or size that tokens do not use."""
         self.algorithm, self._sign = _signing(private)
-        public = private.public_key()
-        spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        self._jwk = dict(jwk_of_spki(spki))
+        self._jwk = dict(jwk_of_spki(_spki(private)))
         self.key_id = thumbprint(self._jwk)
 
     @classmethod
     def load(cls, path: Path) -> "FileSigner":
         """Read an unencrypted PKCS #8 PEM file. Raises Misconfigured."""
         try:
-            private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+            private = _read(path.read_bytes())
         except FileNotFoundError:
             raise Misconfigured(f"{path} is missing: `attest up` makes a signing key") from None
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        except (ValueError, TypeError) as error:
             raise Misconfigured(f"{path} is no private key: {error}") from None
-        if not isinstance(private, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
+        except Misconfigured as error:
+            raise Misconfigured(f"{path}: {error}") from None
+        if not isinstance(private, PrivateKey):
             raise Misconfigured(f"{path}: {type(private).__name__} cannot sign tokens")
         return cls(private)
 
@@ -73,9 +78,25 @@ def write_private_key(path: Path, private: ec.EllipticCurvePrivateKey) -> None:
     path.write_bytes(pem)
 
 
-def _signing(
-    private: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey,
-) -> tuple[str, Callable[[bytes], bytes]]:
+def _read(pem: bytes) -> PrivateKeyTypes | Sm2PrivateKey:
+    """A key, by OpenSSL if `cryptography` does not know its curve. Raises ValueError, TypeError or Misconfigured."""
+    try:
+        return serialization.load_pem_private_key(pem, password=None)
+    except UnsupportedAlgorithm:
+        return Sm2PrivateKey(pem)
+
+
+def _spki(private: PrivateKey) -> bytes:
+    if isinstance(private, Sm2PrivateKey):
+        return private.spki
+    return private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _signing(private: PrivateKey) -> tuple[str, Callable[[bytes], bytes]]:
+    if isinstance(private, Sm2PrivateKey):
+        return SM2, private.sign
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "EdDSA", lambda message: private.sign(message)  # noqa: PLW0108 - narrows the type
     if isinstance(private, rsa.RSAPrivateKey):

@@ -25,15 +25,6 @@ KEYS: dict[str, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSA
     "PS256": RSA,
 }
 
-SM2_KEY = b"""\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqBHM9VAYItBG0wawIBAQQg/jGiEAYjC/XEv4YZ
-BqeeOzzJFCGgOxQeUOj2WyHcBnShRANCAARnpgT8YQ4c9Xj3Hp6mKCuIK1V4YbGE
-K/XLh4w8D9AQMweK7k1s2V4WmntuvKGZhmeqd7qCMehEUmpLF5J2Ys/R
------END PRIVATE KEY-----
-"""
-"""A key on a curve that tokens do not use: `openssl genpkey -algorithm SM2`."""
-
 
 def _file(path: Path, key: PrivateKeyTypes, password: bytes | None = None) -> Path:
     encryption = BestAvailableEncryption(password) if password else NoEncryption()
@@ -70,7 +61,6 @@ def test_a_missing_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Pat
     [
         (None, "is missing"),
         (b"no key", "is no private key"),
-        (SM2_KEY, "is no private key"),
         (b"\xff", "is no private key"),
     ],
 )
