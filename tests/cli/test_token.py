@@ -3,11 +3,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import openssl_lab
 import pytest
 from command import Attest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from token_lab import AUDIENCE, ISSUER, MISMATCHED, NONCE, SIGNER, appraised, context, signed, token
+from token_lab import AUDIENCE, CONFIG, ISSUER, MISMATCHED, NONCE, SIGNER, appraised, context, signed, token
 
 from attest_pipeline import jws, result
 from attest_pipeline.adapters.file_signer import FileSigner
@@ -69,6 +70,16 @@ def test_what_is_not_affirming_ends_with_exit_code_1_and_its_mismatches(
     assert code == 1
     for word in ("node-1 is warning", "mismatch mrtd", "expected 11"):
         assert word in out
+
+
+def test_a_token_signed_by_sm2_is_believed_under_its_own_key_alone(attest: Attest, tmp_path: Path, jwks: Path) -> None:
+    signer = FileSigner.load(openssl_lab.make_key(tmp_path))
+    of = context(received_at=int(time.time()))
+    path = tmp_path / "token.jwt"
+    path.write_bytes(result.issue(of, [appraised()], CONFIG, signer))
+    assert _verify(attest, path, jwks)[0] != 0
+    jwks.write_bytes(msgspec.json.encode({"keys": [SIGNER.public_jwk(), signer.public_jwk()]}))
+    assert _verify(attest, path, jwks)[0] == 0
 
 
 def test_a_rejection_shows_its_reason(attest: Attest, issue: Issue, jwks: Path) -> None:
