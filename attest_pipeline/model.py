@@ -72,6 +72,7 @@ class EndorsementKind(StrEnum):
     HUAWEI_CA = "huawei-ca"
     NVIDIA_RIM = "nvidia-rim"
     NVIDIA_OCSP = "nvidia-ocsp"
+    NVIDIA_CERTIFICATE_STATUS = "nvidia-certificate-status"
     TPM_AK = "tpm-ak"
     TPM_AK_CERT = "tpm-ak-cert"
     TPM_CA = "tpm-ca"

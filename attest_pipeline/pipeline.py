@@ -31,7 +31,7 @@ from attest_pipeline.model import (
     Verified,
     tee_of,
 )
-from attest_pipeline.ports import NOTHING, EndorsementSource, Found, PolicyEngine, Signer
+from attest_pipeline.ports import NOTHING, AsksFurther, EndorsementSource, Found, PolicyEngine, Signer
 from attest_pipeline.wire import Frame, Item, attestation_id, undecodable_id
 
 UNKNOWN_TEE: Final = "unknown"
@@ -74,6 +74,9 @@ class Parse:
         self._source = source
         self._nonce_key = nonce_key
         self._verifiers = verifiers.load(config.tees, anchors)
+        self._asking: dict[str, AsksFurther] = {
+            tee: one for tee, one in self._verifiers.items() if isinstance(one, AsksFurther)
+        }
         self._listed_logs = listed_logs(config.reference_values)
         self._challenge_sizes = {tee: verifier.challenge_bytes for tee, verifier in self._verifiers.items()}
 
@@ -156,11 +159,14 @@ class Parse:
         if verifier is None:
             return Rejection(evidence.tee[:32], Reason.UNKNOWN_TEE, "this tenant admits no such TEE")
         try:
-            found = self._found(verifier.endorsements_for(evidence), collection)
-            documents = {item: one.documents for item, one in found.items() if one.documents}
+            found = self._found(verifier.endorsements_for(evidence), collection, {})
+            asking = self._asking.get(evidence.tee)
+            if asking is not None and collection.as_of is None:  # what is fetched now tells of no past
+                further = asking.further_endorsements(evidence, _given(found, collection))
+                found = self._found(further, collection, found)
             claims = verifier.verify(
                 evidence,
-                Endorsements(documents | collection.endorsements),
+                _given(found, collection),
                 challenge=expected.values[evidence.tee],
                 now=_judged_at(now, collection, found.values()),
             )
@@ -182,15 +188,18 @@ class Parse:
         """The Claims with those logs alone that an allow-list speaks of: a frame carries no event in vain."""
         return replace(claims, logs=tuple(log for log in claims.logs if (claims.tee, log.name) in self._listed_logs))
 
-    def _found(self, refs: Sequence[EndorsementRef], collection: EvidenceCollection) -> dict[str, Found]:
-        """What the host has for each reference, by item; the collection's own Endorsements go before."""
-        found: dict[str, Found] = {}
+    def _found(
+        self, refs: Sequence[EndorsementRef], collection: EvidenceCollection, known: Mapping[str, Found]
+    ) -> dict[str, Found]:
+        """What is known, and what the host has for each reference; the collection's own Endorsements go first."""
+        found = dict(known)
         waits: list[Unavailable] = []
         for ref in refs:
             if ref.item in collection.endorsements:
                 continue
             try:
-                found[ref.item] = self._source.find(ref)
+                one = self._source.find(ref)
+                found[ref.item] = _together(found[ref.item], one) if ref.item in found else one
             except Unavailable as error:
                 waits.append(error)
         if waits:
@@ -320,6 +329,18 @@ def rejected(item: Item, reason: Reason, detail: str) -> Item:
     """The same item with every artefact replaced by a Rejection."""
     artefacts = tuple(Rejection(tee_of(artefact), reason, detail) for artefact in item.artefacts)
     return Item(item.context, artefacts, item.reply, item.ack)
+
+
+def _given(found: Mapping[str, Found], collection: EvidenceCollection) -> Endorsements:
+    """The documents that were found, and those that came with the Evidence."""
+    documents = {item: one.documents for item, one in found.items() if one.documents}
+    return Endorsements(documents | collection.endorsements)
+
+
+def _together(one: Found, other: Found) -> Found:
+    """The documents of one item: stale if any is, and they all hold from the beginning of the youngest."""
+    valid_from = max(one.valid_from, other.valid_from)
+    return Found(one.documents + other.documents, one.stale or other.stale, valid_from)
 
 
 def _longest(waits: Sequence[Unavailable]) -> Unavailable:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -29,6 +29,15 @@ class Verifier(Protocol):
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
     ) -> Claims:
         """Prove the Evidence at `now`. `challenge` is the whole field that must carry it; None binds nothing."""
+        ...
+
+
+@runtime_checkable
+class AsksFurther(Protocol):
+    """A verifier that knows only from its first Endorsements which others there are: those about their certificates."""
+
+    def further_endorsements(self, evidence: Evidence, endorsements: Endorsements) -> tuple[EndorsementRef, ...]:
+        """Endorsements to look for beside those that were found. Raises BadEvidence."""
         ...
 
 
@@ -74,7 +83,10 @@ class Signer(Protocol):
     key_id: str
 
     def sign(self, message: bytes) -> bytes:
-        """Raw JWS signature (r||s for ECDSA) over the message. Equal messages give equal signatures."""
+        """Raw JWS signature (r||s for ECDSA and SM2) over the message.
+
+        Equal messages give equal signatures, but for the algorithms that demand chance (PS256, SM2).
+        """
         ...
 
     def public_jwk(self) -> dict[str, str]:

@@ -1,7 +1,9 @@
-"""A local stand-in for the vendors' servers: serves what simulated vendors endorse, throttles, hangs, lies and dies."""
+"""A local stand-in for the vendors' servers, which serves, throttles, hangs, lies and dies; a service that asks it."""
 
 import asyncio
+import base64
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,19 +15,33 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
+from attest_pipeline.adapters.collateral_service import CollateralService
+from attest_pipeline.adapters.collateral_sources import READ_LIMIT, Directory, Vendors, read_settings
+from attest_pipeline.adapters.collateral_store import CollateralStore
+from attest_pipeline.adapters.guarded_http import GuardedClient
+from attest_pipeline.collateral.book import Book
 from attest_pipeline.collateral.budget import Rate
+from attest_pipeline.collateral.exchange import Held
 from attest_pipeline.model import TrustAnchor
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-QUICK = {"intel": Rate(interval=0.001, burst=100), "amd": Rate(interval=0.001, burst=100)}
+QUICK = dict.fromkeys(("intel", "amd", "nvidia"), Rate(interval=0.001, burst=100))
+CertId = tuple[bytes, int]
+"""Hashes of the issuer's name and key, and the serial number."""
 
 
 class FakeVendors:
-    """Intel's PCS, its root CRL and AMD's KDS under one address. `mood` may take an answer over."""
+    """Intel's PCS, its root CRL, AMD's KDS and NVIDIA's two services under one address. `mood` may take an answer over.
+
+    `questions` are the serial numbers that the OCSP responder was asked about, `statuses` its answers.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.questions: list[int] = []
+        self.statuses: dict[CertId, bytes] = {}
         self.mood: Answer | None = None
         self._answers: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.url = ""
@@ -58,13 +74,31 @@ class FakeVendors:
         self.serve(f"/vcek/v1/{product}/cert_chain", chain)
         self.serve(f"/vcek/v1/{product}/crl", endorsements[f"amd-crl/{low}"][0])
 
+    def nvidia(self, endorsements: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Serve the manifests of GPUs the way the RIM service does, and answer about certificates by OCSP."""
+        for name, documents in endorsements.items():
+            if name.startswith("nvidia-ocsp/"):
+                self.statuses |= {cert_id(ocsp.load_der_ocsp_response(one)): one for one in documents}
+            else:
+                recipe, key = Book().of(name)
+                for request in recipe.requests(key):
+                    self.serve(
+                        f"/{request.path}", json.dumps({"rim": base64.b64encode(documents[0]).decode()}).encode()
+                    )
+
     def serve(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> None:
         self._answers[path] = (body, headers or {})
 
     def settings(self, *anchors: TrustAnchor, **changes: Any) -> dict[str, Any]:
         """Settings of a worker that asks this server."""
         return {
-            "sites": {"intel": self.url, "intel-root-crl": f"{self.url}IntelSGXRootCA.der", "amd": self.url},
+            "sites": {
+                "intel": self.url,
+                "intel-root-crl": f"{self.url}IntelSGXRootCA.der",
+                "amd": self.url,
+                "nvidia-rim": self.url,
+                "nvidia-ocsp": f"{self.url}ocsp/",
+            },
             "rates": QUICK,
             "allow_private": True,
             "timeout": 1.0,
@@ -72,17 +106,37 @@ class FakeVendors:
             **changes,
         }
 
+    def trouble(self, mood: Answer) -> None:
+        """The mood of the OCSP responder alone."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await mood(request) if request.path == "/ocsp/" else await self.truth(request)
+
+        self.mood = answer
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path_qs)
         if self.mood is not None:
             return await self.mood(request)
-        return self.truth(request)
+        return await self.truth(request)
 
-    def truth(self, request: web.Request) -> web.StreamResponse:
+    async def truth(self, request: web.Request) -> web.StreamResponse:
+        if request.content_type == "application/ocsp-request":
+            return await self._status(request)
         if request.path_qs not in self._answers:
             return web.Response(status=404)
         body, headers = self._answers[request.path_qs]
         return web.Response(body=body, headers=headers)
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        question = cert_id(ocsp.load_der_ocsp_request(await request.read()))
+        self.questions.append(question[1])
+        unknown = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.UNAUTHORIZED)
+        return web.Response(body=self.statuses.get(question) or unknown.public_bytes(Encoding.DER))
+
+
+def cert_id(of: ocsp.OCSPRequest | ocsp.OCSPResponse) -> CertId:
+    return of.issuer_name_hash + of.issuer_key_hash, of.serial_number
 
 
 @asynccontextmanager
@@ -127,3 +181,49 @@ async def dying(request: web.Request) -> web.StreamResponse:
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
+
+
+class World:
+    """One service at a time on a state directory, with a clock that the test turns."""
+
+    def __init__(self, state: Path, fake: FakeVendors, anchors: tuple[TrustAnchor, ...]) -> None:
+        self.state = state
+        self.fake = fake
+        self.now = time.time()
+        self._anchors = anchors
+
+    @asynccontextmanager
+    async def service(self, **changes: Any) -> AsyncIterator[CollateralService]:
+        write_settings(self.state, self.fake.settings(*self._anchors, **changes))
+        settings = read_settings(self.state)
+        store = await CollateralStore.open(self.state)
+        async with GuardedClient(
+            allow_private=settings.allow_private, read_limit=READ_LIMIT, timeout=settings.timeout
+        ) as client:
+            service = CollateralService(
+                Book(settings.trust_anchors),
+                Vendors(settings, client, lambda: self.now),
+                Directory(self.state / "imported"),
+                store,
+                rates=settings.rates,
+                clock=lambda: self.now,
+                sleep=self._sleep,
+                max_count=settings.max_count,
+                max_bytes=settings.max_bytes,
+            )
+            await service.load()
+            try:
+                yield service
+            finally:
+                await service.stop()
+                await store.close()
+
+    async def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+async def held(service: CollateralService, name: str, seconds: float = 5.0) -> Held:
+    answer = (await service.obtain([name], seconds))[name]
+    assert isinstance(answer, Held), answer
+    return answer

@@ -18,7 +18,7 @@ from attest_pipeline.model import (
     TenantConfig,
 )
 from attest_pipeline.pipeline import Parse, Pipeline, Submission
-from attest_pipeline.ports import EndorsementSource, Found, PolicyEngine, Signer, Verifier
+from attest_pipeline.ports import AsksFurther, EndorsementSource, Found, PolicyEngine, Signer, Verifier
 
 NOW = token_lab.NOW
 AGENT = "node-1"
@@ -102,6 +102,7 @@ def parse(verifier: Verifier, source: EndorsementSource | None = None, config: T
     """The parse stage with that verifier alone."""
     stage = Parse(config, source or ScriptedSource(), NONCE_KEY)
     stage._verifiers = {verifier.tee: verifier}
+    stage._asking = {verifier.tee: verifier} if isinstance(verifier, AsksFurther) else {}
     return stage
 
 

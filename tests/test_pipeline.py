@@ -18,6 +18,9 @@ from attest_pipeline.freshness import Tick, epoch_challenge
 from attest_pipeline.jws import jwk_of_spki
 from attest_pipeline.model import (
     AllowList,
+    EndorsementKind,
+    EndorsementRef,
+    Endorsements,
     EpochChallenge,
     EventLog,
     Evidence,
@@ -34,7 +37,7 @@ from attest_pipeline.model import (
     Verified,
 )
 from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Snapshot, Submission, exhausted, rejected
-from attest_pipeline.ports import NOTHING, Found, PolicyFailed
+from attest_pipeline.ports import NOTHING, EndorsementSource, Found, PolicyFailed
 from attest_pipeline.result import AttestationResult, Details
 from attest_pipeline.wire import Frame, Item
 
@@ -217,6 +220,45 @@ def test_an_endorsement_that_is_not_known_yet_is_waited_for_until_the_last_attem
         stage(lab.submission(), {})
     item = stage(lab.submission(last_attempt=True), {})
     assert item.artefacts == (Malfunction("tdx", Reason.DELIVERIES_EXHAUSTED, "collateral is on its way"),)
+
+
+class _Asking(lab.ScriptedVerifier):
+    """Asks for a second document of the same item, and for one of another, once it has the first."""
+
+    def further_endorsements(self, evidence: Evidence, endorsements: Endorsements) -> tuple[EndorsementRef, ...]:
+        del evidence
+        assert endorsements.items["collateral"]
+        names = (("collateral", "milan"), ("crl", "genoa"))
+        return tuple(EndorsementRef(item, EndorsementKind.AMD_CRL, key, required=False) for item, key in names)
+
+
+class _Aging(EndorsementSource):
+    """Documents are their keys; that of Milan is stale, and holds only from a while after the Evidence came."""
+
+    def find(self, ref: EndorsementRef) -> Found:
+        document = (ref.key.encode(),)
+        return Found(document, stale=True, valid_from=lab.NOW + 30) if ref.key == "milan" else Found(document)
+
+
+def test_further_endorsements_are_looked_for_and_stand_beside_the_first() -> None:
+    verifier = _Asking()
+    found = _details(_run(lab.pipeline(verifier, _Aging()), FRESH))
+    ((endorsements, _, now),) = verifier.seen
+    assert endorsements.items == {"collateral": (b"tdx/00/platform", b"milan"), "crl": (b"genoa",)}
+    assert found.degraded == ("collateral",), "one of them is stale"
+    assert now == lab.NOW + 30, "the youngest of them holds from here on"
+
+
+def test_evidence_of_the_past_asks_for_nothing_further() -> None:
+    verifier = _Asking()
+    _run(lab.pipeline(verifier), replace(FRESH, as_of=lab.NOW - 1000, endorsements={"collateral": (b"old",)}))
+    assert verifier.seen[0][0].items == {"collateral": (b"old",)}
+
+
+def test_what_comes_with_the_evidence_is_not_mixed_with_what_is_found() -> None:
+    verifier = _Asking()
+    _run(lab.pipeline(verifier), replace(FRESH, endorsements={"collateral": (b"own",)}))
+    assert verifier.seen[0][0].items == {"collateral": (b"own",), "crl": (b"published",)}
 
 
 def test_a_policy_that_fails_is_a_status_of_none() -> None:

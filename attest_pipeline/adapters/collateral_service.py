@@ -13,13 +13,13 @@ from typing import Final
 from msgspec.structs import replace
 
 from attest_pipeline.adapters import metrics
-from attest_pipeline.adapters.collateral_sources import Directory, NotThere, Throttled, Vendors
+from attest_pipeline.adapters.collateral_sources import Directory, Throttled, Vendors
 from attest_pipeline.adapters.collateral_store import CollateralStore
 from attest_pipeline.collateral.book import Book
 from attest_pipeline.collateral.budget import Budget, Rate
 from attest_pipeline.collateral.cache import Bounded
 from attest_pipeline.collateral.exchange import Absent, Answer, Held, Later
-from attest_pipeline.collateral.recipes import BadCollateral, Documents, Recipe, Request, Response
+from attest_pipeline.collateral.recipes import BadCollateral, Documents, NotThere, Recipe, Request, Response
 from attest_pipeline.collateral.records import DAY, MINUTE, WEEK, Record, due_at, is_usable, rolls_back, stale_at
 from attest_pipeline.errors import Unavailable
 

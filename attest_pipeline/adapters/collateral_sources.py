@@ -15,7 +15,7 @@ from attest_pipeline.adapters import files
 from attest_pipeline.adapters.guarded_http import GuardedClient, Refused
 from attest_pipeline.collateral import intel, nvidia
 from attest_pipeline.collateral.budget import Rate
-from attest_pipeline.collateral.recipes import BadCollateral, Request, Response, split_name
+from attest_pipeline.collateral.recipes import BadCollateral, NotThere, Request, Response, split_name
 from attest_pipeline.collateral.records import MAX_RECORD
 from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.model import TrustAnchor
@@ -31,14 +31,18 @@ DEFAULT_SITES: Final[Mapping[str, str]] = {
     "amd": "https://kdsintf.amd.com/",
     "hygon": "https://cert.hygon.cn/",
     nvidia.SITE: "https://rim.attestation.nvidia.com/",
+    nvidia.OCSP_SITE: "https://ocsp.ndis.nvidia.com/",
 }
 DEFAULT_RATES: Final[Mapping[str, Rate]] = {
     "intel": Rate(interval=0.5, burst=16),
     "amd": Rate(interval=10.0, burst=3),
     "hygon": Rate(interval=2.0, burst=2),
-    "nvidia": Rate(interval=1.0, burst=4),
+    "nvidia": Rate(interval=0.2, burst=16),
 }
-"""AMD's KDS grants about one VCEK each ten seconds to an address; the burst is for a product's chain and CRL."""
+"""AMD's KDS grants about one VCEK each ten seconds to an address; the burst is for a product's chain and CRL.
+
+NVIDIA publishes no limit; its burst is for the manifests of a device and the status of some ten certificates.
+"""
 
 _NUMBER: Final = re.compile(r"~\d+$")
 _OK, _NOT_FOUND, _TOO_MANY, _BUSY = 200, 404, 429, 503
@@ -61,10 +65,6 @@ class CollateralSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     trust_anchors: tuple[TrustAnchor, ...] = ()
     max_bytes: Annotated[int, Meta(gt=0)] = 256 * 1024 * 1024
     max_count: Annotated[int, Meta(gt=0)] = 100_000
-
-
-class NotThere(Exception):
-    """The vendor says that there is no such collateral."""
 
 
 class Throttled(Unavailable):
@@ -99,11 +99,13 @@ class Vendors:
 
     async def fetch(self, request: Request) -> Response:
         """The whole answer. Raises NotThere, Throttled, Unavailable, or BadCollateral if it is too large."""
+        method, headers = ("POST", {"Content-Type": request.media_type}) if request.body else ("GET", {})
+        address = self._sites[request.site] + request.path
         try:
-            answer = await self._client.send("GET", self._sites[request.site] + request.path)
+            answer = await self._client.send(method, address, headers=headers, body=request.body or None)
         except Refused as error:
             raise Unavailable(str(error)) from None
-        if answer.status == _NOT_FOUND:
+        if answer.status == _NOT_FOUND and not request.body:  # whoever takes questions says it in an answer
             raise NotThere(request.site)
         if answer.status in (_TOO_MANY, _BUSY):
             asked = retry_after(answer.headers.get("Retry-After", ""), int(self._clock()))

@@ -7,12 +7,12 @@ from typing import Final
 from attest_pipeline.collateral.amd import AmdChain, AmdCrl, AmdLeaf
 from attest_pipeline.collateral.hygon import HygonChip
 from attest_pipeline.collateral.intel import IntelDcap
-from attest_pipeline.collateral.nvidia import NvidiaRim
+from attest_pipeline.collateral.nvidia import NvidiaRim, NvidiaStatus
 from attest_pipeline.collateral.recipes import BadCollateral, Documents, Recipe, Unserved, split_name
 from attest_pipeline.collateral.records import MAX_RECORD, Record
 from attest_pipeline.model import EndorsementKind, TrustAnchor
 
-_Served = IntelDcap | AmdChain | AmdCrl | AmdLeaf | HygonChip | NvidiaRim
+_Served = IntelDcap | AmdChain | AmdCrl | AmdLeaf | HygonChip | NvidiaRim | NvidiaStatus
 _SERVED: Final[Mapping[EndorsementKind, type[_Served]]] = {
     EndorsementKind.INTEL_DCAP: IntelDcap,
     EndorsementKind.AMD_CHAIN: AmdChain,
@@ -20,6 +20,7 @@ _SERVED: Final[Mapping[EndorsementKind, type[_Served]]] = {
     EndorsementKind.AMD_LEAF: AmdLeaf,
     EndorsementKind.HYGON_HSK_CEK: HygonChip,
     EndorsementKind.NVIDIA_RIM: NvidiaRim,
+    EndorsementKind.NVIDIA_CERTIFICATE_STATUS: NvidiaStatus,
 }
 
 

@@ -23,11 +23,17 @@ class BadCollateral(Exception):
     """An answer that must not be believed: not what was asked for, not proven, or not current."""
 
 
+class NotThere(Exception):
+    """The vendor says that there is no such collateral."""
+
+
 class Request(Struct, frozen=True):
-    """A GET of `path` (with query) below the address that is configured for `site`."""
+    """A GET of `path` (with query) below the address configured for `site`, or a POST of a body of that type."""
 
     site: str
     path: str
+    body: bytes = b""
+    media_type: str = ""
 
 
 class Response(Struct, frozen=True):
@@ -64,7 +70,10 @@ class Recipe(Protocol):
         ...
 
     def documents(self, key: str, responses: Sequence[Response]) -> Documents:
-        """Documents in the answers, perhaps of further references. Raises BadCollateral."""
+        """Documents in the answers, perhaps of further references.
+
+        Raises BadCollateral, NotThere if the answer says that, or Unavailable if it says to come again.
+        """
         ...
 
     def facts(self, key: str, documents: tuple[bytes, ...], needed: Documents, now: datetime) -> Facts:

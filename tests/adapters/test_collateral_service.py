@@ -4,19 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from collateral_lab import FakeVendors, dying, hanging, refusing, saying, serving, write_settings
+from collateral_lab import FakeVendors, World, dying, hanging, held, refusing, saying, serving, write_settings
 
 from attest_pipeline.adapters import collateral_store
 from attest_pipeline.adapters.collateral_service import ABSENT_SECONDS, CollateralService
-from attest_pipeline.adapters.collateral_sources import READ_LIMIT, Directory, Vendors, read_settings
+from attest_pipeline.adapters.collateral_sources import READ_LIMIT, Vendors, read_settings
 from attest_pipeline.adapters.collateral_store import CollateralStore
 from attest_pipeline.adapters.guarded_http import GuardedClient
 from attest_pipeline.collateral.book import Book
@@ -32,46 +30,6 @@ from attest_pipeline.simulator.intel_pki import FMSPC, IntelPki
 TDX = f"intel-dcap/tdx/{FMSPC.hex()}/platform"
 CRL = "amd-crl/milan"
 PARTS = 4
-
-
-class World:
-    """One service at a time on a state directory, with a clock that the test turns."""
-
-    def __init__(self, state: Path, fake: FakeVendors, anchors: tuple[TrustAnchor, ...]) -> None:
-        self.state = state
-        self.fake = fake
-        self.now = time.time()
-        self._anchors = anchors
-
-    @asynccontextmanager
-    async def service(self, **changes: Any) -> AsyncIterator[CollateralService]:
-        write_settings(self.state, self.fake.settings(*self._anchors, **changes))
-        settings = read_settings(self.state)
-        store = await CollateralStore.open(self.state)
-        async with GuardedClient(
-            allow_private=settings.allow_private, read_limit=READ_LIMIT, timeout=settings.timeout
-        ) as client:
-            service = CollateralService(
-                Book(settings.trust_anchors),
-                Vendors(settings, client, lambda: self.now),
-                Directory(self.state / "imported"),
-                store,
-                rates=settings.rates,
-                clock=lambda: self.now,
-                sleep=self._sleep,
-                max_count=settings.max_count,
-                max_bytes=settings.max_bytes,
-            )
-            await service.load()
-            try:
-                yield service
-            finally:
-                await service.stop()
-                await store.close()
-
-    async def _sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await asyncio.sleep(0)
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +55,6 @@ async def world(tmp_path: Path, pki: IntelPki, milan: AmdVendor) -> AsyncIterato
     fake.amd("Milan", milan.endorsements())
     async with serving(fake):
         yield World(tmp_path, fake, (TrustAnchor("intel", pki.root_spki), *milan.trust_anchors()))
-
-
-async def held(service: CollateralService, name: str, seconds: float = 5.0) -> Held:
-    answer = (await service.obtain([name], seconds))[name]
-    assert isinstance(answer, Held), answer
-    return answer
 
 
 # ── fetching ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +105,7 @@ async def test_what_the_vendor_does_not_have_is_absent_for_a_while(world: World)
 
 async def test_that_only_a_part_is_missing_is_no_absence(world: World) -> None:
     async def partly(request: web.Request) -> web.StreamResponse:
-        return web.Response(status=404) if "pckcrl" in request.path else world.fake.truth(request)
+        return web.Response(status=404) if "pckcrl" in request.path else await world.fake.truth(request)
 
     world.fake.mood = partly
     async with world.service() as service:
@@ -177,7 +129,7 @@ async def test_a_vendor_in_trouble_leaves_the_answer_open_and_harms_no_other(
     world: World, mood: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> None:
     async def only_intel(request: web.Request) -> web.StreamResponse:
-        return world.fake.truth(request) if request.path.startswith("/vcek") else await mood(request)
+        return await world.fake.truth(request) if request.path.startswith("/vcek") else await mood(request)
 
     world.fake.mood = only_intel
     async with world.service(timeout=0.3) as service:

@@ -92,7 +92,7 @@ def test_an_answer_that_names_another_issuer_for_the_same_number_is_no_answer() 
 def test_an_rsa_issuer_is_none_of_ours() -> None:
     key = rsa.generate_private_key(65537, 2048).public_key()
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    assert not check_responses(GOOD[:1], (Link(LEAF.certificate.serial_number, spki),), NOW)
+    assert not check_responses(GOOD[:1], (Link(LEAF.certificate.serial_number, spki, bytes(48)),), NOW)
 
 
 # ── what it says ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,19 +8,23 @@ from functools import lru_cache
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._nvidia import spdm
 from attest_pipeline.verifiers._nvidia.claims import make_claims
-from attest_pipeline.verifiers._nvidia.device import chain_of, chip_of, name_of
+from attest_pipeline.verifiers._nvidia.device import chain_of, chip_of, name_of, prove_device
 from attest_pipeline.verifiers._nvidia.firmware import Firmware
 from attest_pipeline.verifiers._nvidia.proof import OCSP, Given, prove
+from attest_pipeline.verifiers._nvidia.rim import prove_rim
 from attest_pipeline.verifiers._nvidia.roots import trusted_roots
 from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.status import references
+from attest_pipeline.verifiers._shared.ocsp import unanswered
 
 
 class NvidiaVerifier(ABC):
     """Proves `report` (SPDM request and response) under `cert_chain` (PEM, leaf first).
 
     Endorsements, all optional: RIMs (signed XML) of the report's own versions, which every active measurement must
-    equal, and `ocsp` (DER responses). `trust_anchors` may name further roots under `nvidia` and `nvidia-rim`
-    (development only). A kind of device adds its name and how its firmware is read.
+    equal, and `ocsp` (DER responses), which the host keeps by chip or by certificate. `trust_anchors` may name further
+    roots under `nvidia` and `nvidia-rim` (development only). A kind of device adds its name and how its firmware is
+    read.
     """
 
     tee: str
@@ -42,6 +46,18 @@ class NvidiaVerifier(ABC):
         if name is not None:
             wanted.append((OCSP, EndorsementKind.NVIDIA_OCSP, name))
         return tuple(EndorsementRef(item=item, kind=kind, key=key, required=False) for item, kind, key in wanted)
+
+    def further_endorsements(self, evidence: Evidence, endorsements: Endorsements) -> tuple[EndorsementRef, ...]:
+        """OCSP responses for what NVIDIA may revoke of the device and of the RIMs at hand, unless they are at hand too.
+
+        Asks about certificates under a pinned root alone, so that nobody can have questions made up.
+        Raises BadEvidence.
+        """
+        _, firmware = self._read(evidence)
+        rims = (document for rim in firmware.rims for document in endorsements.items.get(rim.item, ()))
+        device = prove_device(chain_of(evidence), self._roots.device)
+        links = (*device.links, *(link for document in rims for link in prove_rim(document, self._roots.rim).links))
+        return references(unanswered(endorsements.items.get(OCSP, ()), links), OCSP)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime

@@ -28,10 +28,14 @@ _HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 
 
 class Link(NamedTuple):
-    """A certificate of a proven path, by its serial number and its issuer's key (DER SubjectPublicKeyInfo)."""
+    """A certificate of a proven path, by its serial number and its issuer: all that a CertID (RFC 6960, 4.1.1) holds.
+
+    `issuer` is the issuer's key (DER SubjectPublicKeyInfo), `issuer_name` the SHA-384 of its name (DER).
+    """
 
     serial: int
     issuer: bytes
+    issuer_name: bytes
 
 
 class Answer(NamedTuple):
@@ -46,7 +50,10 @@ class Answer(NamedTuple):
 def links_of(path: Path) -> tuple[Link, ...]:
     """The certificates of a path, leaf first, each with its issuer; the root itself is none of them."""
     issuers = (*(public_key(certificate).spki for certificate in path.certificates[1:]), path.root)
-    return tuple(Link(serial_number(one), issuer) for one, issuer in zip(path.certificates, issuers, strict=True))
+    return tuple(
+        Link(serial_number(one), issuer, hashlib.sha384(one.issuer.public_bytes()).digest())
+        for one, issuer in zip(path.certificates, issuers, strict=True)
+    )
 
 
 def check_responses(documents: tuple[bytes, ...], links: tuple[Link, ...], now: datetime) -> bool:
@@ -57,12 +64,22 @@ def check_responses(documents: tuple[bytes, ...], links: tuple[Link, ...], now: 
     """
     if len(documents) > MAX_RESPONSES:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(documents)} OCSP responses")
-    answers = [answer for document in documents if (answer := _prove(document, links)) is not None]
+    answers = _answers(documents, links)
     for answer in answers:
         check_window(answer.not_before, answer.not_after, now, "OCSP response")
         if not answer.good:
             raise BadEvidence(Reason.REVOKED, f"certificate {answer.link.serial:x} is revoked or on hold")
     return {answer.link for answer in answers} >= set(links)
+
+
+def unanswered(documents: tuple[bytes, ...], links: tuple[Link, ...]) -> tuple[Link, ...]:
+    """The links that no response is about, each once; times are not judged. Raises BadEvidence(BAD_ENDORSEMENT | …)."""
+    answered = {answer.link for answer in _answers(documents, links)}
+    return tuple(link for link in dict.fromkeys(links) if link not in answered)
+
+
+def _answers(documents: tuple[bytes, ...], links: tuple[Link, ...]) -> list[Answer]:
+    return [answer for document in documents if (answer := prove_response(document, links)) is not None]
 
 
 class _Response(NamedTuple):
@@ -89,8 +106,11 @@ class _Responder(NamedTuple):
 
 
 @lru_cache(maxsize=8192)
-def _prove(document: bytes, links: tuple[Link, ...]) -> Answer | None:
-    """What a response says of one of the links, signed by the responder of that link's issuer; None if of no link."""
+def prove_response(document: bytes, links: tuple[Link, ...]) -> Answer | None:
+    """What a response says of one of the links, signed by the responder of that link's issuer; None if of no link.
+
+    Its window is judged by the caller. Raises BadEvidence(BAD_ENDORSEMENT | TOO_LARGE).
+    """
     response = _load(document)
     link = next((one for one in links if one.serial == response.serial), None)
     if link is None or response.issuer_hash != _key_hash(link.issuer, response.hash_name):
