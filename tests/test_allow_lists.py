@@ -1,15 +1,19 @@
 """From a signed register to a verdict: logs of real layout, proven by a quote and held against an allow-list."""
 
 import hashlib
+import re
 import struct
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from tpm_lab import CHALLENGE, attest, pcr_json, public_pem, sign
 
 from attest_pipeline.matching import ReferenceValues
-from attest_pipeline.model import AllowList, Endorsements, Evidence, LogName, Match, Mismatch, ReferenceValueSet
+from attest_pipeline.model import AllowList, Endorsements, Evidence, LogName, Match, Mismatch, Policy, ReferenceValueSet
+from attest_pipeline.owner.tenant import TenantSettings, assemble
 from attest_pipeline.simulator.tpm import TpmVendor
 from attest_pipeline.verifiers.tpm import TpmVerifier
 
@@ -65,6 +69,19 @@ def test_a_violation_is_never_allowed_whatever_digest_it_shows() -> None:
 
 def test_a_program_named_as_the_boot_aggregate_is_a_program() -> None:
     assert not judged(("boot_aggregate", BAD), ("boot_aggregate", BAD)).matched
+
+
+def test_the_reference_value_set_of_the_page_is_one_that_a_tenant_may_have() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "event-logs.md").read_text()
+    found = re.search(r"```json\n(.*?)```", page, re.DOTALL)
+    assert found
+    reference = msgspec.json.decode(found[1], type=ReferenceValueSet)
+    settings = TenantSettings(issuer="urn:i", audience="a", tees=("tpm",))
+    policy = Policy(id="appraisal/tpm", tee="tpm", text="", digest="", reads=(), allow_unfresh=False)
+    config, _ = assemble(
+        "acme", settings, policies=[policy], reference_values=[reference], trust_anchors=[], endorsements={}
+    )
+    assert config.reference_values[0].logs[LogName.IMA].registers == (10,)
 
 
 def test_a_simulated_machine_matches_its_vendors_files_and_none_without_its_log() -> None:

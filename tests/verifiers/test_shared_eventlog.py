@@ -233,14 +233,20 @@ def test_a_relabelled_event_loses_its_authenticity() -> None:
     assert measured(b"grub_cmd: boot\0", b"boot") == measured(b"kernel_cmdline: boot\0", b"boot")
 
 
+@pytest.mark.parametrize("kind", [6, 13, 0x80000001])
+def test_the_type_of_an_event_does_not_change_how_it_is_read(kind: int) -> None:
+    assert measured(b"do not boot", b"do not boot", kind).text == "do not boot"
+
+
 @pytest.mark.parametrize(
     ("kind", "data"),
     [
         (4, bytes(4)),
         (13, b"\xff\xfe\xfd"),
         (13, b"a\x1bb"),
-        (0x80000001, b"short"),
+        (6, b"x\0\0\0\0\0\0\0"),
         (0x80000001, VARIABLE + b"\xff" * 5),
+        (0x80000001, VARIABLE + b"\xff" * 6),
     ],
 )
 def test_data_that_is_no_text_gives_none_and_none_is_authentic(kind: int, data: bytes) -> None:

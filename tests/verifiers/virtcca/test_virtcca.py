@@ -310,6 +310,12 @@ def test_a_log_that_leaves_a_boot_register_unexplained_is_a_mismatch(vectors: Pa
     assert reason_of(lambda: verify(evidence)) is Reason.LOG_MISMATCH
 
 
+def test_a_log_of_a_register_that_no_virtcca_machine_has_is_a_mismatch(vectors: Path) -> None:
+    log = (vectors / "secgear/tpm_gta/binary_bios_measurements").read_bytes()
+    evidence = {**items(bound_by_platform()), "event_log": log}
+    assert reason_of(lambda: verify(evidence)) is Reason.LOG_MISMATCH
+
+
 def test_an_event_log_without_events_explains_nothing(vectors: Path) -> None:
     header = (vectors / "secgear/ima_uefi/gta_ccel.bin").read_bytes()[:65]
     evidence = {**items(bound_by_platform()), "event_log": header}

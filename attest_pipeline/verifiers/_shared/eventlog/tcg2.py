@@ -73,7 +73,7 @@ def _read(log: bytes, bank: str) -> Replay:
             registers.setdefault(0, locality.to_bytes(size))
         digest = event.digests[algorithm]
         extend(registers, event.register, digest, BANKS[bank])
-        text = event_text(event.kind, event.data, digest, hashed)
+        text = event_text(event.data, digest, hashed)
         listed.append(LoggedEvent(event.register, type_name(event.kind), digest.hex(), *text))
     return Replay(MappingProxyType(registers), tuple(listed))
 

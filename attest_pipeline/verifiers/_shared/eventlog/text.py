@@ -1,7 +1,7 @@
 """What an event says of itself, and whether its digest covers that.
 
 A log's descriptions are its author's: an event's type is covered by nothing, and its data only if their hash is the
-digest that was extended. So it is hashed, event by event, and no type is believed.
+digest that was extended. So it is hashed, event by event, and read by its own form: no type is believed.
 Sources: TCG PC Client Platform Firmware Profile 1.06, section 10 (types; UEFI_VARIABLE_DATA; tagged events); GRUB,
 grub-core/commands/tpm.c (the description of a command has a prefix that is not measured).
 """
@@ -14,13 +14,12 @@ from uuid import UUID
 MAX_TEXT: Final = 2048
 """Characters of a text: a path, or a command line of Linux on x86; what is longer is cut."""
 
-_EVENT_TAG: Final = 0x00000006
 _NAMES: Final = {
     0x00000000: "EV_PREBOOT_CERT",
     0x00000001: "EV_POST_CODE",
     0x00000004: "EV_SEPARATOR",
     0x00000005: "EV_ACTION",
-    _EVENT_TAG: "EV_EVENT_TAG",
+    0x00000006: "EV_EVENT_TAG",
     0x00000007: "EV_S_CRTM_CONTENTS",
     0x00000008: "EV_S_CRTM_VERSION",
     0x00000009: "EV_CPU_MICROCODE",
@@ -54,7 +53,6 @@ _NAMES: Final = {
     0x800000E3: "EV_EFI_SPDM_DEVICE_POLICY",
     0x800000E4: "EV_EFI_SPDM_DEVICE_AUTHORITY",
 }
-_VARIABLES: Final = frozenset({0x80000001, 0x80000002, 0x8000000C, 0x800000E0})
 _VARIABLE: Final = struct.Struct("<16sQQ")
 _TAG_SIZE: Final = 8
 _GRUB: Final = {
@@ -72,15 +70,15 @@ def type_name(kind: int) -> str:
     return _NAMES.get(kind) or f"{kind:#010x}"
 
 
-def event_text(kind: int, data: bytes, digest: bytes, hashed: Callable[[bytes], bytes]) -> tuple[str, bool]:
+def event_text(data: bytes, digest: bytes, hashed: Callable[[bytes], bytes]) -> tuple[str, bool]:
     """Text of an event's data, and whether `digest`, by that hash, covers it.
 
     A text that is covered in part is returned in that part. Data that is no text gives the empty one.
     """
     for covered in _coverable(data):
         if hashed(covered) == digest:
-            return _readable(kind, covered)
-    return _readable(kind, data)[0], False
+            return _readable(covered)
+    return _readable(data)[0], False
 
 
 def printable(text: str) -> tuple[str, bool]:
@@ -101,9 +99,15 @@ def _coverable(data: bytes) -> tuple[bytes, ...]:
     return (data,) if bare == data else (data, bare)
 
 
-def _readable(kind: int, data: bytes) -> tuple[str, bool]:
-    text = _variable_name(data) if kind in _VARIABLES else _decoded(data[_TAG_SIZE if kind == _EVENT_TAG else 0 :])
+def _readable(data: bytes) -> tuple[str, bool]:
+    text = _variable_name(data) or _decoded(_untagged(data))
     return printable(text) if text else ("", False)
+
+
+def _untagged(data: bytes) -> bytes:
+    """Content of a tagged event (number and size before it); any other data is its own."""
+    tagged = data[4:_TAG_SIZE] == max(0, len(data) - _TAG_SIZE).to_bytes(4, "little")
+    return data[_TAG_SIZE:] if tagged else data
 
 
 def _decoded(data: bytes) -> str:
@@ -118,9 +122,11 @@ def _decoded(data: bytes) -> str:
 
 
 def _variable_name(data: bytes) -> str:
-    """Name of an EFI variable as Linux's efivarfs has it: `SecureBoot-8be4df61-…`."""
+    """Name of an EFI variable as Linux's efivarfs has it (`SecureBoot-8be4df61-…`), if data is exactly a variable."""
     if len(data) < _VARIABLE.size:
         return ""
-    vendor, length, _ = _VARIABLE.unpack_from(data)
+    vendor, length, size = _VARIABLE.unpack_from(data)
+    if _VARIABLE.size + 2 * length + size != len(data):
+        return ""
     name = _decoded(data[_VARIABLE.size : _VARIABLE.size + 2 * length])
     return f"{name}-{UUID(bytes_le=vendor)}" if name else ""
