@@ -53,7 +53,10 @@ def _rows(submod: Submod) -> Iterator[tuple[object, object, object]]:
     if details.reference_set is not None:
         yield "reference values", details.reference_set, details.reference_version
     for mismatch in details.mismatches:
-        yield f"mismatch {mismatch.field}", mismatch.got, f"expected {', '.join(map(str, mismatch.expected))}"
+        expected = (
+            f"expected {', '.join(map(str, mismatch.expected))}" if mismatch.expected else "not on the allow-list"
+        )
+        yield f"mismatch {mismatch.field}", mismatch.got, expected
     for policy in submod.policies:
         yield "policy", policy, ""
     if details.degraded:

@@ -13,7 +13,7 @@ from token_lab import AUDIENCE, CONFIG, ISSUER, MISMATCHED, NONCE, SIGNER, appra
 from attest_pipeline import jws, result
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.ear import TOKEN_TYPE
-from attest_pipeline.model import Artefact, Rejection
+from attest_pipeline.model import Artefact, Match, Mismatch, Rejection
 
 Issue = Callable[..., Path]
 
@@ -80,6 +80,14 @@ def test_a_token_signed_by_sm2_is_believed_under_its_own_key_alone(attest: Attes
     assert _verify(attest, path, jwks)[0] != 0
     jwks.write_bytes(msgspec.json.encode({"keys": [SIGNER.public_jwk(), signer.public_jwk()]}))
     assert _verify(attest, path, jwks)[0] == 0
+
+
+def test_an_event_that_is_on_no_allow_list_is_shown_as_such(attest: Attest, issue: Issue, jwks: Path) -> None:
+    mismatches = (Mismatch("ima_event", (), "cc ima-ng /usr/bin/nc"),)
+    match = Match(matched=False, set="web", version="1", mismatches=mismatches)
+    _, out, _ = _verify(attest, issue(appraised({"executables": 33}, "warning", match=match)), jwks)
+    for word in ("mismatch ima_event", "/usr/bin/nc", "not on the allow-list"):
+        assert word in out
 
 
 def test_a_rejection_shows_its_reason(attest: Attest, issue: Issue, jwks: Path) -> None:
