@@ -71,7 +71,7 @@ def floor(tee: TeesOption = None, seconds: SecondsOption = 2.0, output: OutputOp
     if output is Output.JSON:
         emit({"cores": cores(), "floor_per_s": rates})
     else:
-        rows = [(one, " + ".join(SIGNATURES[one]), rate) for one, rate in rates.items()]
+        rows = [(one, " + ".join(signed.key for signed in SIGNATURES[one]), rate) for one, rate in rates.items()]
         Console().print(table(f"Floor on {cores()} cores", ("TEE", "signatures", "attestations/s"), rows))
 
 
@@ -88,7 +88,8 @@ def verify(
         emit(costs)
     else:
         rows = [msgspec.structs.astuple(cost) for cost in costs]
-        Console().print(table("Verifier.verify, µs of CPU", ("TEE", "first", "later", "signatures alone"), rows))
+        columns = ("TEE", "first", "later", "signatures alone", "ratio")
+        Console().print(table("Verifier.verify, µs of CPU", columns, rows))
 
 
 @bench.command()

@@ -1,54 +1,72 @@
 """What one `Verifier.verify` costs: first Evidence of a device, later ones, and their signatures alone."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Final
+from statistics import median
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from attest_pipeline import verifiers
-from attest_pipeline.cli.floor import cost, signature_checks
+from attest_pipeline.cli.floor import signature_checks
 from attest_pipeline.cli.simulated import vendors
-from attest_pipeline.model import Endorsements, Evidence
+from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator.device import Vendor
 
-_CHALLENGE: Final = bytes(range(64))
+_T = TypeVar("_T")
 
 
 class Cost(Struct, frozen=True):
-    """Microseconds of CPU time for one Evidence.
+    """Microseconds of CPU time for one Evidence, its Endorsements being asked for and its proof.
 
     `cold` is the first of a device, whose certificates are not known yet, `warm` a later one, `signatures` the bare
-    check of the signatures inside it. Where a signature repeats from one Evidence to the next (Intel's QE report, Arm's
-    platform token) its check is remembered, so `warm` may be less than `signatures`.
+    check of the signatures that are new in it. `ratio` is warm by signatures.
     """
 
     tee: str
     cold: float
     warm: float
     signatures: float
+    ratio: float
+
+
+class Sample(NamedTuple):
+    """Evidence, and the challenge that it was made for."""
+
+    evidence: Evidence
+    challenge: bytes
 
 
 def measure(tee: str, devices: int, seconds: float) -> Cost:
-    """Cost of proving Evidence of that many simulated devices. Raises Misconfigured for an unknown TEE."""
+    """Cost of proving Evidence of that many simulated devices, measured for that long. Raises Misconfigured.
+
+    Every Evidence is new: it is made while the clock stands still, and proven once. Rounds of all devices and of bare
+    checks take turns, so that whatever else the machine does falls on both, and the medians of the rounds count.
+    """
     now = datetime.now(UTC)  # noqa: TID251 - the benchmark happens now
     (vendor,) = vendors(now, (tee,))
-    evidence = [vendor.evidence(serial, _CHALLENGE) for serial in range(devices + 1)]
-    prove = _prover(vendor, now)
-    prove(evidence.pop())  # what all devices share is known before the first of them comes
-    began = time.process_time()
-    for one in evidence:
-        prove(one)
-    cold = (time.process_time() - began) / devices
-    later = [vendor.evidence(serial, _CHALLENGE) for serial in range(devices)]
-    warm = cost(lambda: [prove(one) for one in later], seconds) / devices
+    first = samples(vendor, devices + 1, 0)
+    prove = prover(vendor, now)
+    prove(first.pop())  # what all devices share is known before the first of them comes
+    cold = _spent(prove, first)
     checks = signature_checks(tee)
-    signatures = cost(lambda: [check() for check in checks], seconds)
-    return Cost(tee, *(round(one * 1e6, 1) for one in (cold, warm, signatures)))
+    rounds: list[tuple[float, float]] = []
+    while not rounds or sum(map(sum, rounds)) < seconds:
+        later = samples(vendor, devices, len(rounds) + 1)
+        rounds.append((_spent(prove, later), _spent(lambda check: check(), checks * devices)))
+    warm, signatures = (median(spent) for spent in zip(*rounds, strict=True))
+    cold, warm, signatures = (round(spent / devices * 1e6, 1) for spent in (cold, warm, signatures))
+    return Cost(tee, cold, warm, signatures, round(median(proofs / bare for proofs, bare in rounds), 2))
 
 
-def _prover(vendor: Vendor, now: datetime) -> Callable[[Evidence], object]:
+def samples(vendor: Vendor, devices: int, number: int) -> list[Sample]:
+    """Evidence of each device over the challenge of that number."""
+    challenge = number.to_bytes(64)
+    return [Sample(vendor.evidence(serial, challenge), challenge) for serial in range(devices)]
+
+
+def prover(vendor: Vendor, now: datetime) -> Callable[[Sample], Claims]:
     """Proves Evidence of the vendor's devices, with the Endorsements that it has now."""
     anchors: dict[str, tuple[bytes, ...]] = {}
     for anchor in vendor.trust_anchors():
@@ -56,9 +74,18 @@ def _prover(vendor: Vendor, now: datetime) -> Callable[[Evidence], object]:
     verifier = verifiers.load((vendor.tee,), anchors)[vendor.tee]
     known = vendor.endorsements()
 
-    def prove(evidence: Evidence) -> object:
-        refs = verifier.endorsements_for(evidence)
+    def prove(sample: Sample) -> Claims:
+        refs = verifier.endorsements_for(sample.evidence)
         items = {ref.item: known[name] for ref in refs if (name := f"{ref.kind}/{ref.key}") in known}
-        return verifier.verify(evidence, Endorsements(items), challenge=_CHALLENGE[: verifier.challenge_bytes], now=now)
+        challenge = sample.challenge[: verifier.challenge_bytes]
+        return verifier.verify(sample.evidence, Endorsements(items), challenge=challenge, now=now)
 
     return prove
+
+
+def _spent(work: Callable[[_T], object], things: Iterable[_T]) -> float:
+    """Seconds of CPU time that the work takes for all of them."""
+    began = time.process_time()
+    for thing in things:
+        work(thing)
+    return time.process_time() - began

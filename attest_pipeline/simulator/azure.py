@@ -26,11 +26,12 @@ _HARDWARE_FAULTS: Final = frozenset({Fault.DEBUG, Fault.REVOKED, Fault.OUTDATED_
 
 
 class Vm(NamedTuple):
-    """One VM since its boot: the vTPM's AK, the HCL report, and the VCEK or TD quote that proves it."""
+    """One VM since its boot: the vTPM's AK, REPORT_DATA of its hardware, the HCL report, and on SEV-SNP the VCEK."""
 
     key: rsa.RSAPrivateKey
+    report_data: bytes
     hcl_report: bytes
-    hardware: bytes
+    vcek: bytes | None
 
 
 class AzureVendor:
@@ -62,8 +63,12 @@ class AzureVendor:
         return self._hardware.faults()
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
-        """Evidence of VM `serial` over the beginning of the challenge, as one line of JSON."""
-        vm = self._vm(serial, fault if fault in _HARDWARE_FAULTS else None)
+        """Evidence of VM `serial` over the beginning of the challenge, as one line of JSON.
+
+        A TD quote is made anew for each Evidence, as Azure's metadata service does.
+        """
+        hardware_fault = fault if fault in _HARDWARE_FAULTS else None
+        vm = self._vm(serial, hardware_fault)
         boot = tpm_quote.OTHER_BOOT if fault is Fault.UNKNOWN_MEASUREMENT else tpm_quote.BOOT
         pcrs = tpm_quote.replay(tpm_quote.boot_digests(boot))
         message = tpm_quote.make_quote(pcrs, challenge, _spki(vm.key))
@@ -74,7 +79,10 @@ class AzureVendor:
             message = message[: len(message) // 2]
         quote = {"message": message.hex(), "signature": signature.hex(), "pcrs": [pcrs[n].hex() for n in sorted(pcrs)]}
         document = {"version": 1, "tpm_quote": quote, "hcl_report": _base64url(vm.hcl_report)}
-        document["vcek" if self._hardware.tee == "snp" else "td_quote"] = _base64url(vm.hardware)
+        if vm.vcek is None:
+            document["td_quote"] = _base64url(self._report(serial, vm.report_data, hardware_fault)["quote"])
+        else:
+            document["vcek"] = _base64url(vm.vcek)
         return Evidence(self.tee, {"evidence": json.dumps(document).encode()})
 
     def _vm(self, serial: int, fault: Fault | None) -> Vm:
@@ -82,13 +90,17 @@ class AzureVendor:
             key = rsa.generate_private_key(65537, 2048)
             runtime = _runtime_data(key, serial)
             report_data = hashlib.sha256(runtime).digest().ljust(64, b"\0")
-            items = self._hardware.evidence(serial, report_data, fault).items
+            items = self._report(serial, report_data, fault)
             if self._hardware.tee == "snp":
-                vm = Vm(key, make_hcl(_SNP, items["report"], runtime), items["leaf"])
+                vm = Vm(key, report_data, make_hcl(_SNP, items["report"], runtime), items["leaf"])
             else:
-                vm = Vm(key, make_hcl(_TDX, td_report(items["quote"], report_data), runtime), items["quote"])
+                vm = Vm(key, report_data, make_hcl(_TDX, td_report(items["quote"], report_data), runtime), None)
             self._vms[serial, fault] = vm
         return self._vms[serial, fault]
+
+    def _report(self, serial: int, report_data: bytes, fault: Fault | None) -> Mapping[str, bytes]:
+        """Items of the hardware's Evidence."""
+        return self._hardware.evidence(serial, report_data, fault).items
 
 
 def make_hcl(kind: int, hardware: bytes, runtime: bytes) -> bytes:

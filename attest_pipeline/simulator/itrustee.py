@@ -47,7 +47,7 @@ class Machine(NamedTuple):
 
 
 class ItrusteeVendor:
-    """Test vendor for `itrustee`; RSA keys have 2048 bits, because 4096 take a second.
+    """Test vendor for `itrustee`; AKs have the 4096 bits of real ones, root keys of machines 2048, to save time.
 
     A machine runs 64 applications. An outdated TCB is an older quoting TA, which the baseline does not know.
     """
@@ -102,7 +102,7 @@ class ItrusteeVendor:
     def _new_machine(self, number: int, fault: Fault | None) -> Machine:
         authority = self._forger if fault is Fault.FOREIGN_CHAIN else self._authority
         named = self._revoked if fault is Fault.REVOKED else authority.machine(f"machine {number}")
-        drk, ak = (rsa.generate_private_key(65537, 2048) for _ in range(2))
+        drk, ak = (rsa.generate_private_key(65537, bits) for bits in (2048, 4096))
         qta_img = hashlib.sha256(QTA_IMG).digest() if fault is Fault.OUTDATED_TCB else QTA_IMG
         return Machine(ak, ak_certificate(drk, drk_certificate(drk, named, authority), ak, qta_img))
 

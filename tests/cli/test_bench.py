@@ -1,12 +1,23 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from command import Attest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from attest_pipeline.cli import bench_verify
 from attest_pipeline.cli.floor import SIGNATURES, floor
+from attest_pipeline.cli.simulated import vendors
+from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.errors import Misconfigured
+from attest_pipeline.gm import Sm2Key
 from attest_pipeline.model import Evidence
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.device import Fault
 
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
 TINY = ("--devices", 4, "--output", "json")
 REPORT = {
     "attestations_per_s", "floor_per_s", "ratio", "worker_ratio", "p50_ms", "p99_ms", "rss_mb", "lane", "processes",
@@ -61,7 +72,7 @@ def test_the_cost_of_verifying_is_told_for_each_tee(attest: Attest) -> None:
     done = attest("bench", "verify", "--tee", "snp", "--tee", "itrustee", "--seconds", 0.01, *TINY)
     costs = done.json()
     assert [cost["tee"] for cost in costs] == ["snp", "itrustee"]
-    assert all(cost[kind] > 0 for cost in costs for kind in ("cold", "warm", "signatures"))
+    assert all(cost[kind] > 0 for cost in costs for kind in ("cold", "warm", "signatures", "ratio"))
 
 
 def test_the_floor_covers_every_tee_and_all_cores(attest: Attest) -> None:
@@ -72,11 +83,51 @@ def test_the_floor_covers_every_tee_and_all_cores(attest: Attest) -> None:
 
 
 def test_people_get_tables(attest: Attest) -> None:
-    assert "P-384 + P-384" in attest("bench", "floor", "--tee", "cca", "--seconds", 0.01).out
-    assert "signatures alone" in attest("bench", "verify", "--tee", "sgx", "--seconds", 0.01, "--devices", 2).out
+    assert "P-256 + RSA-2048" in attest("bench", "floor", "--tee", "az-tdx-vtpm", "--seconds", 0.01).out
+    assert "ratio" in attest("bench", "verify", "--tee", "sgx", "--seconds", 0.01, "--devices", 2).out
 
 
 def test_an_unknown_tee_has_no_floor(attest: Attest) -> None:
     assert attest("bench", "verify", "--tee", "sample").code == 2
     with pytest.raises(Misconfigured, match="no floor for 'sample'"):
         floor("sample", 0)
+
+
+@pytest.mark.parametrize("tee", SIGNATURES)
+def test_the_floor_has_the_signatures_that_a_later_evidence_makes_a_verifier_check(
+    tee: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (vendor,) = vendors(NOW, (tee,))
+    first, later = (bench_verify.samples(vendor, 1, number)[0] for number in range(2))
+    prove = bench_verify.prover(vendor, NOW)
+    prove(first)
+    checked = signatures_checked(monkeypatch)
+    prove(later)
+    assert [key for key, _ in checked] == [signed.key for signed in SIGNATURES[tee]]
+    assert [size for _, size in checked] == [pytest.approx(signed.size, rel=0.1) for signed in SIGNATURES[tee]]
+
+
+def signatures_checked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Key and message size of every signature that is checked from now on."""
+    seen: list[tuple[str, int]] = []
+
+    def watch(kind: type, method: str, name: Callable[[Any], str], message: int) -> None:
+        check = getattr(kind, method)
+
+        def watched(self: Any, *arguments: Any) -> bool:
+            seen.append((name(self), len(arguments[message])))
+            return bool(check(self, *arguments))
+
+        monkeypatch.setattr(kind, method, watched)
+
+    watch(EcKey, "verify_der", lambda key: key.curve, 1)
+    watch(RsaKey, "verify_pkcs1", lambda key: f"RSA-{rsa_bits(key)}", 1)
+    watch(RsaKey, "verify_pss", lambda key: f"RSA-{rsa_bits(key)} PSS", 1)
+    watch(Sm2Key, "verify", lambda _: "SM2", 2)
+    return seen
+
+
+def rsa_bits(key: RsaKey) -> int:
+    public = load_der_public_key(key.spki)
+    assert isinstance(public, RSAPublicKey)
+    return public.key_size
