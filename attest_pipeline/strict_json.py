@@ -5,7 +5,7 @@ msgspec and the standard library both take the last of two equal members; whoeve
 
 import json
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 def load(data: bytes) -> object:
     """The document as plain Python values. Raises BadEvidence(MALFORMED); bound the size of `data` first."""
     try:
-        found: object = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse)
+        found: object = _decoder.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise BadEvidence(Reason.MALFORMED, f"no JSON: {str(error)[:120]}") from None
     return found
@@ -45,3 +45,6 @@ def _unique(members: Sequence[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(constant: str) -> object:
     raise ValueError(constant)
+
+
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse)

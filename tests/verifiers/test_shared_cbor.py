@@ -54,6 +54,7 @@ def test_a_tag_that_is_unknown_or_only_allowed_elsewhere_is_malformed() -> None:
     [
         b"",
         b"\x01\x02",  # trailing bytes
+        cbor2.dumps(bytes(5000)) + b"\0",  # trailing byte, far behind what is read first
         b"\xa2\x01\x01\x01\x02",  # duplicate key
         b"\xa2\x01\x01\x18\x01\x02",  # duplicate key, written in two ways
         b"\x9f\x01\xff",  # indefinite array

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from msgspec import Struct
@@ -19,6 +19,7 @@ from attest_pipeline.verifiers._amd import abi, kds
 from attest_pipeline.verifiers._amd.abi import Report
 from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import (
+    Crl,
     check_window,
     load_certificate,
     prove_root_crl,
@@ -42,11 +43,20 @@ _PRODUCT_OF_V2: Final = "Milan"
 _NO_CHIP: Final = bytes(64)
 
 
+class Chain(NamedTuple):
+    """Documents as received: leaf, intermediate and, if given, root certificate and the root's CRL."""
+
+    leaf: bytes
+    ask: bytes
+    ark: bytes | None = None
+    crl: bytes | None = None
+
+
 class Endorsed(Struct, frozen=True):
     """A VCEK or VLEK proven to come from AMD; time and revocation are judged on every call.
 
-    `serials` are those of the chain, `last` is its certificate next to the root key `root`. `signer` is SHA-256 of the
-    leaf's SubjectPublicKeyInfo, `documents` maps each document of the chain to its SHA-256, both in hexadecimal.
+    `serials` are those of the chain, `crl` is the root's list if one is endorsed. `signer` is SHA-256 of the leaf's
+    SubjectPublicKeyInfo, `documents` maps each document used to its SHA-256, both in hexadecimal.
     """
 
     leaf: kds.Leaf
@@ -55,8 +65,7 @@ class Endorsed(Struct, frozen=True):
     not_before: datetime
     not_after: datetime
     serials: frozenset[int]
-    last: x509.Certificate
-    root: bytes
+    crl: Crl | None
     documents: Mapping[str, str]
 
 
@@ -90,13 +99,13 @@ def report_product(report: Report, leaf: bytes | None) -> kds.Product:
     return kds.issuer_product(load_certificate(leaf))[0]
 
 
-def chain_of(leaf: bytes | None, endorsements: Endorsements) -> tuple[bytes, bytes, bytes | None]:
-    """Leaf, intermediate and (if given) root certificate. Raises BadEvidence(MISSING_ENDORSEMENT | BAD_ENDORSEMENT)."""
+def chain_of(leaf: bytes | None, endorsements: Endorsements) -> Chain:
+    """The documents of a leaf's chain. Raises BadEvidence(MISSING_ENDORSEMENT | BAD_ENDORSEMENT)."""
     ask = document(endorsements, "ask")
     if leaf is None or ask is None:
         what = "VCEK or VLEK certificate" if leaf is None else "ASK or ASVK certificate"
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, f"no {what} for this report")
-    return leaf, ask, document(endorsements, "ark")
+    return Chain(leaf, ask, document(endorsements, "ark"), document(endorsements, "crl"))
 
 
 def document(endorsements: Endorsements, item: str) -> bytes | None:
@@ -108,21 +117,20 @@ def document(endorsements: Endorsements, item: str) -> bytes | None:
 
 
 @lru_cache(maxsize=32768)
-def prove_leaf(leaf: bytes, ask: bytes, ark: bytes | None, anchors: frozenset[bytes]) -> Endorsed:
+def prove_leaf(given: Chain, anchors: frozenset[bytes]) -> Endorsed:
     """Leaf certificate proven up to the pinned root of its product, or an anchor; remembered by content.
 
     A root certificate is not needed; one that is given must hold the root key, and its window counts.
     Raises BadEvidence(BAD_ENDORSEMENT | BAD_SIGNATURE | BAD_CHAIN | UNTRUSTED_ROOT | MALFORMED | TOO_LARGE).
     """
-    certificate = load_certificate(leaf)
+    certificate = load_certificate(given.leaf)
     facts = kds.read_leaf(certificate)
-    path = signed_path(certificate, (load_certificate(ask),), frozenset((ARK[facts.product.name], *anchors)))
+    path = signed_path(certificate, (load_certificate(given.ask),), frozenset((ARK[facts.product.name], *anchors)))
     key = public_key(certificate)
     if not isinstance(key, EcKey) or key.curve != "P-384":
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "leaf certificate holds no P-384 key")
-    chain, documents = path.certificates, {"leaf": _digest(leaf), "ask": _digest(ask)}
-    if ark is not None:
-        chain, documents = (*chain, _root_certificate(ark, path.root)), {**documents, "ark": _digest(ark)}
+    chain = path.certificates if given.ark is None else (*path.certificates, _root_certificate(given.ark, path.root))
+    crl = None if given.crl is None else prove_root_crl(given.crl, path.certificates[-1], path.root)
     return Endorsed(
         leaf=facts,
         key=key,
@@ -130,9 +138,8 @@ def prove_leaf(leaf: bytes, ask: bytes, ark: bytes | None, anchors: frozenset[by
         not_before=max(one.not_valid_before_utc for one in chain),
         not_after=min(one.not_valid_after_utc for one in chain),
         serials=frozenset(map(serial_number, chain)),
-        last=path.certificates[-1],
-        root=path.root,
-        documents=documents,
+        crl=crl,
+        documents={name: _digest(one) for name, one in given._asdict().items() if one is not None},
     )
 
 
@@ -143,20 +150,17 @@ def _root_certificate(data: bytes, root: bytes) -> x509.Certificate:
     return certificate
 
 
-def check_current(endorsed: Endorsed, endorsements: Endorsements, now: datetime) -> Mapping[str, str]:
-    """Require the chain to be valid at `now` and, if there is a `crl`, not revoked. The documents used (→ SHA-256).
+def check_current(endorsed: Endorsed, now: datetime) -> None:
+    """Require the chain to be valid at `now` and, if a CRL is endorsed, not revoked.
 
-    Raises BadEvidence(BAD_ENDORSEMENT | EXPIRED | NOT_YET_VALID | REVOKED).
+    Raises BadEvidence(EXPIRED | NOT_YET_VALID | REVOKED).
     """
     check_window(endorsed.not_before, endorsed.not_after, now, "certificate chain")
-    data = document(endorsements, "crl")
-    if data is None:
-        return endorsed.documents
-    crl = prove_root_crl(data, endorsed.last, endorsed.root)
-    check_window(crl.this_update, crl.next_update, now, "CRL")
-    if not crl.serials.isdisjoint(endorsed.serials):
+    if endorsed.crl is None:
+        return
+    check_window(endorsed.crl.this_update, endorsed.crl.next_update, now, "CRL")
+    if not endorsed.crl.serials.isdisjoint(endorsed.serials):
         raise BadEvidence(Reason.REVOKED, "a certificate of the chain is revoked by AMD")
-    return {**endorsed.documents, "crl": _digest(data)}
 
 
 def check_report(data: bytes, report: Report, endorsed: Endorsed) -> None:

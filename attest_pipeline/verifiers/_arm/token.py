@@ -6,6 +6,7 @@ and the components of this platform. Sources: RMM specification 1.0 section A7.2
 
 import hashlib
 import hmac
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -128,7 +129,13 @@ def read_components(
     claims: ClaimsSet, label: Label, *, signer_sizes: frozenset[int] = DIGESTS
 ) -> tuple[Component, ...]:
     """Software components in the token's order, at least one. Raises BadEvidence(MALFORMED)."""
-    return tuple(_read_component(entry, signer_sizes) for entry in claims.array(label, range(1, _MAX_COMPONENTS + 1)))
+    return _components(claims.array(label, range(1, _MAX_COMPONENTS + 1)), signer_sizes)
+
+
+@lru_cache(maxsize=256)
+def _components(entries: tuple[object, ...], signer_sizes: frozenset[int]) -> tuple[Component, ...]:
+    """A fleet has few distinct sets of components."""
+    return tuple(_read_component(entry, signer_sizes) for entry in entries)
 
 
 def _read_component(component: object, signer_sizes: frozenset[int]) -> Component:

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._tpm.quote import Pcrs, make_pcrs
 
 MAX_DOCUMENT: Final = 128 * 1024
 _WHAT: Final = "Azure evidence"
@@ -25,7 +26,7 @@ class Document(NamedTuple):
     hcl_report: bytes
     message: bytes
     signature: bytes
-    pcrs: Mapping[int, bytes]
+    pcrs: Pcrs
     hardware: bytes
 
 
@@ -91,8 +92,12 @@ def read_tdx(data: bytes) -> Document:
     return _old_document(old.hcl_report, old.tpm_quote, bytes(old.td_quote))
 
 
+@lru_cache(maxsize=256)
 def decode_base64url(text: str) -> bytes:
-    """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED)."""
+    """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED).
+
+    Remembered by content: a VM sends the same HCL report and VCEK until it boots again.
+    """
     bare = text.rstrip("=")
     try:
         found = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
@@ -113,14 +118,20 @@ def _load(data: bytes) -> Mapping[str, object]:
 
 
 def _document(hcl_report: str, quote: _Quote, hardware: str) -> Document:
-    pcrs = dict(enumerate(map(_decode_hex, quote.pcrs)))
+    pcrs = _read_pcrs(tuple(quote.pcrs))
     message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
     return Document(decode_base64url(hcl_report), message, signature, pcrs, decode_base64url(hardware))
 
 
 def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:
-    pcrs = dict(enumerate(map(bytes, quote.pcrs)))
+    pcrs = make_pcrs(dict(enumerate(map(bytes, quote.pcrs))))
     return Document(bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
+
+
+@lru_cache(maxsize=1024)
+def _read_pcrs(values: tuple[str, ...]) -> Pcrs:
+    """PCRs from the first on. Remembered by content: a VM sends the same ones until it measures something new."""
+    return make_pcrs(dict(enumerate(map(_decode_hex, values))))
 
 
 def _decode_hex(text: str) -> bytes:

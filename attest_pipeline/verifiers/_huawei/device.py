@@ -10,6 +10,7 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements
 from attest_pipeline.verifiers._shared.x509 import (
     MAX_PATH,
+    Crl,
     Path,
     check_not_revoked,
     check_window,
@@ -23,14 +24,16 @@ from attest_pipeline.verifiers._shared.x509 import (
 class Device(NamedTuple):
     """A device certificate under a pinned root: its key (DER SubjectPublicKeyInfo), and the key's SHA-256 as `name`.
 
-    `documents` maps each Endorsement used to its SHA-256, `checks` names what was checked.
+    `crl` is that of its issuer, if one is endorsed; `documents` maps each Endorsement used to its SHA-256, `checks`
+    names what was checked.
     """
 
     path: Path
     spki: bytes
     name: str
+    crl: Crl | None
     documents: Mapping[str, str]
-    checks: tuple[str, ...] = ("device-certificate",)
+    checks: tuple[str, ...]
 
 
 def prove_device(certificate: bytes, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Device:
@@ -38,7 +41,9 @@ def prove_device(certificate: bytes, endorsements: Endorsements, roots: frozense
 
     A CRL is checked if one is endorsed as `crl`; Huawei publishes none.
     """
-    return check_current(prove_certificate(certificate, authorities(endorsements), roots), endorsements, now)
+    device = prove_certificate(certificate, authorities(endorsements), issuer_crl(endorsements), roots)
+    check_current(device, now)
+    return device
 
 
 def authorities(endorsements: Endorsements) -> tuple[bytes, ...]:
@@ -48,33 +53,41 @@ def authorities(endorsements: Endorsements) -> tuple[bytes, ...]:
     return endorsements.items["ca"]
 
 
-def check_current(device: Device, endorsements: Endorsements, now: datetime) -> Device:
+def issuer_crl(endorsements: Endorsements) -> bytes | None:
+    """The Endorsement `crl`, if there is one. Raises BadEvidence(BAD_ENDORSEMENT) if there are more."""
+    crl = endorsements.one("crl")
+    if crl is None and "crl" in endorsements.items:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "need one CRL")
+    return crl
+
+
+def check_current(device: Device, now: datetime) -> None:
     """Require that a proven device is valid at `now`, and not revoked if a CRL is endorsed. Raises BadEvidence."""
     check_window(device.path.not_before, device.path.not_after, now, "certificate chain")
-    return _check_revocation(device, endorsements, now) if "crl" in endorsements.items else device
+    if device.crl is not None:
+        check_not_revoked(device.path.serials[0], device.crl, now)
 
 
 @lru_cache(maxsize=8192)
-def prove_certificate(certificate: bytes, authorities: tuple[bytes, ...], roots: frozenset[bytes]) -> Device:
+def prove_certificate(
+    certificate: bytes, authorities: tuple[bytes, ...], crl: bytes | None, roots: frozenset[bytes]
+) -> Device:
     """Prove a device certificate, its time not yet judged: `check_current` must follow on every call.
 
-    Raises BadEvidence.
+    `crl` must be of its issuer. Raises BadEvidence.
     """
     if len(authorities) > MAX_PATH:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(authorities)} certificates of authorities")
     path = signed_path(load_certificate(certificate), tuple(map(load_certificate, authorities)), roots)
     spki = public_key(path.leaf).spki
     documents = {f"ca/{number}": _digest(document) for number, document in enumerate(authorities)}
-    return Device(path, spki, _digest(spki), documents)
-
-
-def _check_revocation(device: Device, endorsements: Endorsements, now: datetime) -> Device:
-    crl = endorsements.one("crl")
-    if crl is None or len(device.path.certificates) == 1:
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, "need one CRL, and the certificate of its issuer")
-    check_not_revoked(device.path.leaf, prove_crl(crl, device.path.certificates[1]), now)
-    documents = {**device.documents, "crl": _digest(crl)}
-    return device._replace(documents=documents, checks=(*device.checks, "revocation"))
+    if crl is None:
+        return Device(path, spki, _digest(spki), None, documents, ("device-certificate",))
+    if len(path.certificates) == 1:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "no certificate of the CRL's issuer")
+    proven = prove_crl(crl, path.certificates[1])
+    checks = ("device-certificate", "revocation")
+    return Device(path, spki, _digest(spki), proven, {**documents, "crl": _digest(crl)}, checks)
 
 
 def _digest(data: bytes) -> str:

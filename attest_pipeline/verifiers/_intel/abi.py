@@ -4,6 +4,7 @@ Source: Intel SGX ECDSA QuoteLibReference (quote v3), Intel TDX DCAP Quoting Lib
 """
 
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -84,9 +85,11 @@ class SgxReport(NamedTuple):
         return bool(self.attributes[0] & 0b10)
 
 
+@lru_cache(maxsize=64)
 def parse_quote(data: bytes) -> Quote:
     """SGX quote v3, or TDX quote v4 or v5, out of its bytes; zeros after it are allowed, because transports pad.
 
+    Remembered for a moment, because its collateral is asked for first and it is proven right after.
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
     """
     if not data:

@@ -57,8 +57,8 @@ class Window(NamedTuple):
 class Collateral(msgspec.Struct, frozen=True, eq=False):
     """Collateral whose every signature leads to `root` (a key); its windows and CRLs are judged by `check_collateral`.
 
-    `authority` is the key of the PCK CA that issued `pck_crl`; `signers` are the certificates that signed documents or
-    that CRL, each of which the root's CRL must not name; `digest` is SHA-256 of the document.
+    `authority` is the key of the PCK CA that issued `pck_crl`; `signers` are the serial numbers of the certificates
+    that signed documents or that CRL, none of which the root's CRL may name; `digest` is SHA-256 of the document.
     """
 
     digest: str
@@ -68,7 +68,7 @@ class Collateral(msgspec.Struct, frozen=True, eq=False):
     qe_identity: EnclaveIdentity
     pck_crl: Crl
     root_crl: Crl
-    signers: tuple[x509.Certificate, ...]
+    signers: tuple[int, ...]
     windows: tuple[Window, ...]
 
 
@@ -119,7 +119,7 @@ def _prove(document: Document, digest: str, roots: frozenset[bytes]) -> Collater
         qe_identity=identity,
         pck_crl=pck_crl,
         root_crl=prove_crl(bytes.fromhex(document.root_ca_crl), root),
-        signers=(tcb_path.leaf, qe_path.leaf, crl_path.leaf),
+        signers=(tcb_path.serials[0], qe_path.serials[0], crl_path.serials[0]),
         windows=(
             Window("TCB info", tcb_info.issue_date, tcb_info.next_update),
             Window("QE identity", identity.issue_date, identity.next_update),

@@ -37,7 +37,8 @@ CHECKS: Final = (
 class AttestationKey(NamedTuple):
     """A key that a QE says it made, that QE's report, and the PCK (with its path) that vouches for the QE.
 
-    `signer` is SHA-256 of the PCK's SubjectPublicKeyInfo, in hexadecimal.
+    `signer` is SHA-256 of the PCK's SubjectPublicKeyInfo, in hexadecimal; `authority` is the key of the CA that issued
+    the PCK.
     """
 
     key: EcKey
@@ -45,6 +46,7 @@ class AttestationKey(NamedTuple):
     qe: SgxReport
     pck: Pck
     path: Path
+    authority: bytes
 
 
 class Proof(NamedTuple):
@@ -93,16 +95,25 @@ def prove_attestation_key(certification: bytes, version: int, root: bytes) -> At
         key = load_point("P-256", b"\x04" + parts.attestation_key)
     except UnusableKey:
         raise BadEvidence(Reason.MALFORMED, "attestation key is no point of P-256") from None
-    return AttestationKey(key, hashlib.sha256(pck_key.spki).hexdigest(), report, pck, path)
+    return AttestationKey(key, hashlib.sha256(pck_key.spki).hexdigest(), report, pck, path, _authority(path))
+
+
+def _authority(path: Path) -> bytes:
+    """Key of the CA that issued the PCK: it stands between PCK and root, and nothing else does."""
+    keys = [public_key(certificate).spki for certificate in path.certificates]
+    issuers = [key for key in keys[1:] if key != path.root]
+    if len(issuers) != 1:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "PCK was not issued by a CA right under the root")
+    return issuers[0]
 
 
 def _check_pck(attestation: AttestationKey, collateral: Collateral, now: datetime) -> None:
     """The PCK was issued by the CA whose CRL the collateral brings; neither it nor that CA is revoked."""
-    issued = [item for item in attestation.path.certificates if public_key(item).spki != collateral.root]
-    if len(issued) != 2 or public_key(issued[1]).spki != collateral.authority:  # noqa: PLR2004 - PCK and its CA
+    if attestation.authority != collateral.authority:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "PCK CRL is not of the CA that issued the PCK")
-    check_not_revoked(issued[0], collateral.pck_crl, now)
-    check_not_revoked(issued[1], collateral.root_crl, now)
+    pck, authority = attestation.path.serials[:2]
+    check_not_revoked(pck, collateral.pck_crl, now)
+    check_not_revoked(authority, collateral.root_crl, now)
 
 
 def _check_platform(quote: Quote, platform: Platform, collateral: Collateral) -> None:

@@ -32,9 +32,7 @@ class DcapVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """The collateral of the platform that the (unproven) PCK certificate names. Raises BadEvidence."""
         quote = self._quote(evidence)
-        chain = parse_certification(quote.certification, quote.version).pck_chain
-        key = f"{'sgx' if quote.body_type is BodyType.SGX else 'tdx'}/{_platform_kind(chain)}"
-        return (EndorsementRef(item=COLLATERAL, kind=EndorsementKind.INTEL_DCAP, key=key),)
+        return _named(quote.certification, quote.version, sgx=quote.body_type is BodyType.SGX)
 
     def _quote(self, evidence: Evidence) -> Quote:
         return parse_quote(evidence.items.get("quote", b""))
@@ -46,10 +44,12 @@ class DcapVerifier:
         return prove_quote(quote, document, self._roots, now=now, minimum=self._minimum)
 
 
-@lru_cache(maxsize=8192)
-def _platform_kind(chain: bytes) -> str:
-    pck = load_pck(chain)
-    return f"{pck.platform.fmspc.hex()}/{pck.authority}"
+@lru_cache(maxsize=2048)
+def _named(certification: bytes, version: int, *, sgx: bool) -> tuple[EndorsementRef, ...]:
+    """Reference to the collateral that an unproven certification asks for."""
+    pck = load_pck(parse_certification(certification, version).pck_chain)
+    key = f"{'sgx' if sgx else 'tdx'}/{pck.platform.fmspc.hex()}/{pck.authority}"
+    return (EndorsementRef(item=COLLATERAL, kind=EndorsementKind.INTEL_DCAP, key=key),)
 
 
 def check_challenge(report_data: bytes, challenge: bytes | None) -> bool:

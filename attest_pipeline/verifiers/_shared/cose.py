@@ -5,6 +5,7 @@ nor a careless issuer chooses how a signature is checked.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import cbor2
@@ -40,7 +41,7 @@ def read_sign1(data: bytes, *, bare: bool = False) -> Sign1:
     message = cbor.decode(data, tags=frozenset({TAG_SIGN1}))
     parts = message if bare and isinstance(message, tuple) else _untagged(message)
     match parts:
-        case (bytes(protected), Mapping() as unprotected, bytes(payload), bytes(signature)):
+        case (bytes(protected), cbor.Map() as unprotected, bytes(payload), bytes(signature)):
             header = _read_protected(protected)
         case _:
             raise BadEvidence(Reason.MALFORMED, "no COSE_Sign1 with attached payload, or not tagged as one")
@@ -53,9 +54,10 @@ def _untagged(message: object) -> object:
     return message.value if isinstance(message, cbor2.CBORTag) else None
 
 
+@lru_cache(maxsize=64)
 def _read_protected(protected: bytes) -> Mapping[object, object]:
     header = cbor.decode(protected)
-    if not isinstance(header, Mapping) or not header.keys() <= _KNOWN_PROTECTED:
+    if not isinstance(header, cbor.Map) or not header.keys() <= _KNOWN_PROTECTED:
         raise BadEvidence(Reason.MALFORMED, "COSE protected header has labels that are not understood")
     return header
 

@@ -16,6 +16,7 @@ _EAT_CWT: Final = 263
 """CoAP content format of `application/eat+cwt`."""
 _EAT_CWT_TEXT: Final = "application/eat+cwt"
 _INDICATOR_EVIDENCE: Final = 4
+_MAPS: Final = (cbor.Map, dict)
 _T = TypeVar("_T")
 Label = int | str
 
@@ -28,7 +29,7 @@ class ClaimsSet:
 
     def __init__(self, claims: object, what: str) -> None:
         """Wrap a decoded map. Raises BadEvidence(MALFORMED) for anything else."""
-        if not isinstance(claims, Mapping):
+        if not isinstance(claims, _MAPS):
             raise BadEvidence(Reason.MALFORMED, f"{what} is no claims set")
         self._claims: Mapping[object, object] = claims
         self._what = what
@@ -74,7 +75,7 @@ class ClaimsSet:
 
     def optional(self, read: Callable[[Label], _T], label: Label) -> _T | None:
         """The claim as `read` gives it, or None if it is absent."""
-        return read(label) if label in self else None
+        return read(label) if label in self._claims else None
 
     def _malformed(self, label: Label) -> BadEvidence:
         return BadEvidence(
@@ -89,9 +90,9 @@ def read_collection(data: bytes) -> dict[int, bytes]:
     BadEvidence(MALFORMED | TOO_LARGE).
     """
     match cbor.decode(data, tags=frozenset({_TAG_LEGACY, _TAG_CMW})):
-        case cbor2.CBORTag(tag=399, value=Mapping() as entries):
+        case cbor2.CBORTag(tag=399, value=cbor.Map() as entries):
             read = _bare_token
-        case cbor2.CBORTag(tag=907, value=Mapping() as entries) | (Mapping() as entries):
+        case cbor2.CBORTag(tag=907, value=cbor.Map() as entries) | (cbor.Map() as entries):
             read = _cmw_record
         case _:
             raise BadEvidence(Reason.MALFORMED, "no collection of tokens")

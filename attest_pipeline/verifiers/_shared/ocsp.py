@@ -18,7 +18,6 @@ from attest_pipeline.verifiers._shared.x509 import (
     check_window,
     load_certificate,
     public_key,
-    serial_number,
     signed_path,
 )
 
@@ -51,8 +50,8 @@ def links_of(path: Path) -> tuple[Link, ...]:
     """The certificates of a path, leaf first, each with its issuer; the root itself is none of them."""
     issuers = (*(public_key(certificate).spki for certificate in path.certificates[1:]), path.root)
     return tuple(
-        Link(serial_number(one), issuer, hashlib.sha384(one.issuer.public_bytes()).digest())
-        for one, issuer in zip(path.certificates, issuers, strict=True)
+        Link(serial, issuer, hashlib.sha384(one.issuer.public_bytes()).digest())
+        for serial, one, issuer in zip(path.serials, path.certificates, issuers, strict=True)
     )
 
 

@@ -37,10 +37,12 @@ _PARSE_ERRORS: Final = (
 class Path(NamedTuple):
     """A proven path, leaf first; valid from the latest start to the earliest end of its certificates.
 
-    `root` is the pinned key (DER SubjectPublicKeyInfo) that the last certificate holds or is signed by.
+    `serials` are their serial numbers; `root` is the pinned key (DER SubjectPublicKeyInfo) that the last certificate
+    holds or is signed by.
     """
 
     certificates: tuple[x509.Certificate, ...]
+    serials: tuple[int, ...]
     not_before: datetime
     not_after: datetime
     root: bytes
@@ -147,6 +149,7 @@ def signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], root
         path.append(_issuer_of(path, pool))
     return Path(
         tuple(path),
+        tuple(map(serial_number, path)),
         max(certificate.not_valid_before_utc for certificate in path),
         min(certificate.not_valid_after_utc for certificate in path),
         root,
@@ -242,8 +245,8 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
     return Crl(serials, crl.last_update_utc, crl.next_update_utc)
 
 
-def check_not_revoked(certificate: x509.Certificate, crl: Crl, now: datetime) -> None:
-    """Require a current CRL without the certificate. Raises BadEvidence(REVOKED | EXPIRED | NOT_YET_VALID)."""
+def check_not_revoked(serial: int, crl: Crl, now: datetime) -> None:
+    """Require a current CRL without that certificate. Raises BadEvidence(REVOKED | EXPIRED | NOT_YET_VALID)."""
     check_window(crl.this_update, crl.next_update, now, "CRL")
-    if serial_number(certificate) in crl.serials:
-        raise BadEvidence(Reason.REVOKED, f"certificate {_name(certificate)} is revoked")
+    if serial in crl.serials:
+        raise BadEvidence(Reason.REVOKED, f"certificate {serial:x} is revoked")

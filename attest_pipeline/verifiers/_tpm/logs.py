@@ -32,10 +32,10 @@ def check_logs(proof: Proof, evidence: Evidence) -> Logs:
     """
     logs, aggregated = [], False
     if (log := evidence.items.get("event_log")) is not None:
-        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs))
+        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs.values))
     if (log := evidence.items.get("ima_log")) is not None:
         replay, aggregate = read_ima(log, proof.quote.bank, frozenset({IMA_PCR}))
-        logs.append(explain(LogName.IMA, log, replay, proof.pcrs))
+        logs.append(explain(LogName.IMA, log, replay, proof.pcrs.values))
         aggregated = aggregate is not None and _check_boot_aggregate(proof, aggregate)
     return Logs(tuple(logs), aggregated)
 
@@ -48,7 +48,8 @@ def _check_boot_aggregate(proof: Proof, aggregate: BootAggregate) -> bool:
     if aggregate.algorithm != proof.quote.bank:
         return False
     counts = _AGGREGATED.get(proof.quote.bank, _AGGREGATED_ELSE)
-    quoted = [[proof.pcrs[pcr] for pcr in range(count)] for count in counts if proof.pcrs.keys() >= {*range(count)}]
+    pcrs = proof.pcrs.values
+    quoted = [[pcrs[pcr] for pcr in range(count)] for count in counts if pcrs.keys() >= {*range(count)}]
     if any(BANKS[aggregate.algorithm].digest(b"".join(values)) == aggregate.digest for values in quoted):
         return True
     if len(quoted) == len(counts):

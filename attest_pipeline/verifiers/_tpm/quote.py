@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline import strict_json
@@ -15,6 +16,8 @@ CHECKS: Final = ("quote_format", "quote_signature", "pcr_selection", "pcr_digest
 """What holds of every proven quote; `challenge` may follow."""
 CHALLENGE_BYTES: Final = 32
 """What every TPM takes as qualifying data: a TPM2B_DATA holds the largest digest that the TPM knows, and two bytes."""
+SIZES: Final = {name: hashlib.new(name).digest_size for name in abi.HASHES.values()}
+"""Bytes of a digest, by the name of the hash."""
 SIGNATURE_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 MAX_PCRS: Final = 8192
 """Bytes of the JSON of PCR values: 32 registers of SHA-512."""
@@ -22,16 +25,41 @@ _FIRMWARE_PCRS: Final = (0, 4)
 """Firmware, and what it started: a machine that measures nothing leaves these at zero."""
 
 
+class Pcrs(NamedTuple):
+    """Values of PCRs, not proven: `numbers` ascending, `joined` their values in that order, `sizes` of each.
+
+    `claims` are `pcr<number>` → hexadecimal value.
+    """
+
+    values: Mapping[int, bytes]
+    numbers: tuple[int, ...]
+    joined: bytes
+    sizes: frozenset[int]
+    claims: Mapping[str, str]
+
+
 class Proof(NamedTuple):
     """A quote that holds, and the values of the PCRs that it selects."""
 
     quote: Quote
     signature: Signature
-    pcrs: Mapping[int, bytes]
+    pcrs: Pcrs
 
 
-def read_pcrs(data: bytes) -> dict[int, bytes]:
-    """PCR values out of JSON `{"0": "hex", …}`. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED)."""
+def make_pcrs(values: Mapping[int, bytes]) -> Pcrs:
+    """PCRs of these values, by number."""
+    numbers = tuple(sorted(values))
+    ordered = [values[number] for number in numbers]
+    claims = {f"pcr{number}": value.hex() for number, value in zip(numbers, ordered, strict=True)}
+    return Pcrs(values, numbers, b"".join(ordered), frozenset(map(len, ordered)), claims)
+
+
+@lru_cache(maxsize=1024)
+def read_pcrs(data: bytes) -> Pcrs:
+    """PCR values out of JSON `{"0": "hex", …}`. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED).
+
+    Remembered by content: a machine sends the same ones until it measures something new.
+    """
     if not data:
         raise BadEvidence(Reason.EMPTY, "no PCR values")
     if len(data) > MAX_PCRS:
@@ -44,12 +72,10 @@ def read_pcrs(data: bytes) -> dict[int, bytes]:
     digits = sum(map(len, given.values()))  # fromhex() skips spaces
     if [*map(str, found)] != [*given] or digits != 2 * sum(map(len, found.values())):
         raise BadEvidence(Reason.MALFORMED, "PCR values are not in their plain form")
-    return found
+    return make_pcrs(found)
 
 
-def prove_quote(
-    attest: bytes, signature: Signature, pcrs: Mapping[int, bytes], ak: EcKey | RsaKey, challenge: bytes | None
-) -> Proof:
+def prove_quote(attest: bytes, signature: Signature, pcrs: Pcrs, ak: EcKey | RsaKey, challenge: bytes | None) -> Proof:
     """Prove a TPMS_ATTEST under the AK, over exactly these PCR values and, unless it is None, the challenge.
 
     That the key is an AK, which signs nothing but what a TPM made, is for its endorsement to say.
@@ -66,18 +92,16 @@ def prove_quote(
     return Proof(quote, signature, pcrs)
 
 
-def _check_pcrs(quote: Quote, pcrs: Mapping[int, bytes], digest_name: str) -> None:
+def _check_pcrs(quote: Quote, pcrs: Pcrs, digest_name: str) -> None:
     """The values are those of the selected registers, no more and no fewer, in the bank's size.
 
     Their digest is by the hash of the signing scheme, not by that of the bank (Part 3, TPM2_Quote).
     """
-    if tuple(sorted(pcrs)) != quote.selection or not pcrs:
+    if pcrs.numbers != quote.selection or not pcrs.numbers:
         raise BadEvidence(Reason.UNBOUND, "PCR values are not those of the PCR selection in the quote")
-    size = hashlib.new(quote.bank).digest_size
-    if any(len(value) != size for value in pcrs.values()):
+    if pcrs.sizes != {SIZES[quote.bank]}:
         raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {quote.bank} bank")
-    values = b"".join(pcrs[number] for number in quote.selection)
-    if hashlib.new(digest_name, values).digest() != quote.pcr_digest:
+    if hashlib.new(digest_name, pcrs.joined).digest() != quote.pcr_digest:
         raise BadEvidence(Reason.UNBOUND, "PCR values do not give the PCR digest of the quote")
 
 
@@ -94,14 +118,9 @@ def _verify(message: bytes, signature: Signature, key: EcKey | RsaKey) -> bool:
 
 def _verify_pss(key: RsaKey, signature: bytes, message: bytes, hash_name: str) -> bool:
     """TPMs salt with as many bytes as fit; those in FIPS mode with as many as the hash has (Part 1, B.7)."""
-    size = hashlib.new(hash_name).digest_size
+    size = SIZES[hash_name]
     longest = len(signature) - size - 2
     return longest >= 0 and any(key.verify_pss(signature, message, hash_name, salt) for salt in (size, longest))
-
-
-def pcr_claims(proof: Proof) -> dict[str, str]:
-    """The measurements: `pcr<number>` → hexadecimal value."""
-    return {f"pcr{number}": proof.pcrs[number].hex() for number in proof.quote.selection}
 
 
 def quote_fields(proof: Proof) -> dict[str, FieldValue]:
@@ -111,7 +130,7 @@ def quote_fields(proof: Proof) -> dict[str, FieldValue]:
         "extra_data": quote.extra_data.hex(),
         "pcr_bank": quote.bank,
         "pcr_selection": ",".join(map(str, quote.selection)),
-        "boot_measured": all(any(proof.pcrs.get(number, b"")) for number in _FIRMWARE_PCRS),
+        "boot_measured": all(any(proof.pcrs.values.get(number, b"")) for number in _FIRMWARE_PCRS),
         "qualified_signer": quote.qualified_signer.hex(),
         "clock": quote.clock,
         "clock_safe": quote.clock_safe,

@@ -1,22 +1,20 @@
 """Claims of an Azure confidential VM on SEV-SNP."""
 
-from collections.abc import Mapping
-
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd import proof as amd
 from attest_pipeline.verifiers._amd.fields import is_debug
 from attest_pipeline.verifiers._azure.vtpm import CHECKS
-from attest_pipeline.verifiers._tpm.quote import Proof, pcr_claims, quote_fields
+from attest_pipeline.verifiers._tpm.quote import Proof, quote_fields
 from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
 
 
-def make_claims(paravisor: Paravisor, vtpm: Proof, documents: Mapping[str, str], *, bound: bool) -> Claims:
-    """Claims of a proven VM under the documents (name → SHA-256); `bound` says whether a challenge was equal.
+def make_claims(paravisor: Paravisor, vtpm: Proof, *, bound: bool) -> Claims:
+    """Claims of a proven VM; `bound` says whether a challenge was equal.
 
     The launch measurement is that of the paravisor; the PCRs tell what it started.
     """
-    report, leaf = paravisor.report, paravisor.endorsed.leaf
-    pcrs = pcr_claims(vtpm)
+    report, leaf, documents = paravisor.report, paravisor.endorsed.leaf, paravisor.endorsed.documents
+    pcrs = vtpm.pcrs.claims
     checks = (*amd.CHECKS, *amd.conditional_checks(report, documents), "report_of_paravisor", *CHECKS)
     return Claims(
         tee="az-snp-vtpm",

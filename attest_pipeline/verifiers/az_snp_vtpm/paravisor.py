@@ -9,7 +9,7 @@ from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._amd import abi
 from attest_pipeline.verifiers._amd.abi import Report
 from attest_pipeline.verifiers._amd.fields import report_fields
-from attest_pipeline.verifiers._amd.proof import Endorsed, check_report, prove_leaf
+from attest_pipeline.verifiers._amd.proof import Chain, Endorsed, check_report, prove_leaf
 from attest_pipeline.verifiers._azure.hcl import SNP, Hcl, check_binding, parse_hcl
 
 _VMPL: Final = 0
@@ -28,16 +28,14 @@ class Paravisor(NamedTuple):
 
 
 @lru_cache(maxsize=8192)
-def prove_paravisor(
-    hcl_report: bytes, vcek: bytes, ask: bytes, ark: bytes | None, anchors: frozenset[bytes]
-) -> Paravisor:
+def prove_paravisor(hcl_report: bytes, chain: Chain, anchors: frozenset[bytes]) -> Paravisor:
     """HCL report whose hardware report is signed by that VCEK; time is not judged here. Raises BadEvidence.
 
     At a lower privilege than the paravisor's the guest itself could have asked for a report over any data.
     """
     hcl = parse_hcl(hcl_report, SNP)
     report = abi.parse(hcl.hardware)
-    endorsed = prove_leaf(vcek, ask, ark, anchors)
+    endorsed = prove_leaf(chain, anchors)
     check_report(hcl.hardware, report, endorsed)
     if report.vmpl != _VMPL:
         raise BadEvidence(Reason.UNBOUND, f"hardware report was asked for at VMPL {report.vmpl}, not by the paravisor")

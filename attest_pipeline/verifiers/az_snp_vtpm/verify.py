@@ -39,10 +39,10 @@ class AzSnpVerifier:
     ) -> Claims:
         """Prove the Evidence at `now`; `challenge` is all of the TPM quote's extraData. Raises BadEvidence."""
         document = _document(evidence)
-        paravisor = prove_paravisor(document.hcl_report, *chain_of(document.hardware, endorsements), self._anchors)
-        documents = check_current(paravisor.endorsed, endorsements, now)
+        paravisor = prove_paravisor(document.hcl_report, chain_of(document.hardware, endorsements), self._anchors)
+        check_current(paravisor.endorsed, now)
         vtpm = prove_vtpm(document, paravisor.hcl, challenge)
-        return make_claims(paravisor, vtpm, documents, bound=challenge is not None)
+        return make_claims(paravisor, vtpm, bound=challenge is not None)
 
 
 def _document(evidence: Evidence) -> Document:

@@ -7,7 +7,7 @@ from attest_pipeline.verifiers._intel import quote as intel
 from attest_pipeline.verifiers._intel.tcb import Verdict
 from attest_pipeline.verifiers._intel.td import TdReport, is_debug, td_fields, td_measurements
 from attest_pipeline.verifiers._intel.verifier import COLLATERAL, platform_fields
-from attest_pipeline.verifiers._tpm.quote import Proof, pcr_claims, quote_fields
+from attest_pipeline.verifiers._tpm.quote import Proof, quote_fields
 
 
 def make_claims(
@@ -17,7 +17,7 @@ def make_claims(
 
     MRTD and RTMRs are those of the paravisor; the PCRs tell what it started.
     """
-    pcrs = pcr_claims(vtpm)
+    pcrs = vtpm.pcrs.claims
     checks = (*intel.CHECKS, "tdx_module_identity", "stored_report_is_quoted", *CHECKS)
     return Claims(
         tee="az-tdx-vtpm",

@@ -6,6 +6,7 @@ openeuler-mirror/secGear, service/attestation (the envelope).
 """
 
 import base64
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -106,9 +107,11 @@ class _AkPayload(Struct):
     ak_pub: _AkKey
 
 
+@lru_cache(maxsize=64)
 def read_evidence(report: bytes, ima_log: bytes | None) -> tuple[Report, bytes | None]:
     """Report and IMA log, as given or out of secGear's envelope `{"report": …, "ima_log": …}` around both.
 
+    Remembered for a moment, because Endorsements are asked for first and the report is proven right after.
     Raises BadEvidence(MALFORMED | TOO_LARGE | UNSUPPORTED_FORMAT).
     """
     document = strict_json.load(report)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements
-from attest_pipeline.verifiers._huawei.device import Device, authorities, check_current, prove_certificate
+from attest_pipeline.verifiers._huawei.device import Device, authorities, check_current, issuer_crl, prove_certificate
 from attest_pipeline.verifiers._shared.x509 import MAX_PATH, check_window, load_certificate, public_key
 from attest_pipeline.verifiers.itrustee import abi
 from attest_pipeline.verifiers.itrustee.abi import Report
@@ -41,15 +41,19 @@ def prove_quoter(report: Report, endorsements: Endorsements, roots: frozenset[by
     """Prove the AK of the report at `now`, by the way of its scenario. Raises BadEvidence."""
     if report.scenario == abi.AS_NO_DAA:
         return _prove_certified(abi.read_ak_certificate(report.ak_certificate), endorsements, now)
-    quoter = _prove_provisioned(report.ak_certificate, authorities(endorsements), roots)
-    return quoter._replace(device=check_current(quoter.device, endorsements, now))
+    crl = issuer_crl(endorsements)
+    quoter = _prove_provisioned(report.ak_certificate, authorities(endorsements), crl, roots)
+    check_current(quoter.device, now)
+    return quoter
 
 
 @lru_cache(maxsize=8192)
-def _prove_provisioned(ak_certificate: bytes, pool: tuple[bytes, ...], roots: frozenset[bytes]) -> Quoter:
+def _prove_provisioned(
+    ak_certificate: bytes, pool: tuple[bytes, ...], crl: bytes | None, roots: frozenset[bytes]
+) -> Quoter:
     """AK that a DRK signed, its time not yet judged; a device keeps it until it is provisioned anew."""
     certificate = abi.read_ak(ak_certificate)
-    device = prove_certificate(certificate.drk_certificate, pool, roots)
+    device = prove_certificate(certificate.drk_certificate, pool, crl, roots)
     drk = load_spki(device.spki)
     if not isinstance(drk, RsaKey) or not drk.verify_pss(certificate.signature, certificate.message, "sha256", _SALT):
         raise BadEvidence(Reason.BAD_SIGNATURE, "AK is not signed by the device's root key")
@@ -67,7 +71,7 @@ def _prove_certified(certificate: bytes, endorsements: Endorsements, now: dateti
     if len(issuers) > MAX_PATH:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(issuers)} certificates of attestation key services")
     anchors = [load_certificate(issuer) for issuer in issuers]
-    device = prove_certificate(certificate, (), frozenset(public_key(anchor).spki for anchor in anchors))
+    device = prove_certificate(certificate, (), None, frozenset(public_key(anchor).spki for anchor in anchors))
     for checked in (device.path.leaf, *anchors):
         check_window(checked.not_valid_before_utc, checked.not_valid_after_utc, now, "AK certificate or its issuer")
     documents = {f"ak_issuer/{number}": hashlib.sha256(issuer).hexdigest() for number, issuer in enumerate(issuers)}

@@ -1,16 +1,14 @@
 """Claims of an SEV-SNP guest."""
 
-from collections.abc import Mapping
-
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd.abi import Report
 from attest_pipeline.verifiers._amd.fields import is_debug, report_fields
-from attest_pipeline.verifiers._amd.kds import Leaf
-from attest_pipeline.verifiers._amd.proof import CHECKS, conditional_checks
+from attest_pipeline.verifiers._amd.proof import CHECKS, Endorsed, conditional_checks
 
 
-def make_claims(report: Report, leaf: Leaf, signer: str, documents: Mapping[str, str], *, bound: bool) -> Claims:
-    """Claims of a proven report under the documents (name → SHA-256); `bound` says whether a challenge was equal."""
+def make_claims(report: Report, endorsed: Endorsed, *, bound: bool) -> Claims:
+    """Claims of a report proven under that leaf; `bound` says whether a challenge was equal."""
+    leaf, documents = endorsed.leaf, endorsed.documents
     checks = (*CHECKS, *conditional_checks(report, documents))
     return Claims(
         tee="snp",
@@ -18,7 +16,7 @@ def make_claims(report: Report, leaf: Leaf, signer: str, documents: Mapping[str,
         debug=is_debug(report),
         tcb_status=None,
         measurements={"measurement": report.measurement.hex()},
-        signer=signer,
+        signer=endorsed.signer,
         challenge_verified=bound,
         endorsements=dict(documents),
         fields={**report_fields(report, leaf), "revocation_checked": "crl" in documents},

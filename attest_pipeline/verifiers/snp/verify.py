@@ -47,12 +47,12 @@ class SnpVerifier:
         report = _report(evidence)
         known = proof.document(endorsements, "leaf")
         leaf = evidence.items.get("leaf") if known is None else known
-        endorsed = proof.prove_leaf(*proof.chain_of(leaf, endorsements), self._anchors)
-        documents = proof.check_current(endorsed, endorsements, now)
+        endorsed = proof.prove_leaf(proof.chain_of(leaf, endorsements), self._anchors)
+        proof.check_current(endorsed, now)
         if challenge is not None and report.report_data != challenge:
             raise BadEvidence(Reason.CHALLENGE_MISMATCH, "report_data is not the challenge")
         proof.check_report(evidence.items["report"], report, endorsed)
-        return make_claims(report, endorsed.leaf, endorsed.signer, documents, bound=challenge is not None)
+        return make_claims(report, endorsed, bound=challenge is not None)
 
 
 def _report(evidence: Evidence) -> Report:

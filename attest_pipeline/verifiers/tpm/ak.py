@@ -19,6 +19,7 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements
 from attest_pipeline.verifiers._shared.x509 import (
     MAX_PATH,
+    Crl,
     Path,
     check_not_revoked,
     check_window,
@@ -53,6 +54,14 @@ class Ak(NamedTuple):
     checks: tuple[str, ...]
 
 
+class _Certified(NamedTuple):
+    """An AK, the path of its certificate, and the CRL that must not name it."""
+
+    ak: Ak
+    path: Path
+    crl: Crl | None
+
+
 def endorsed_ak(endorsements: Endorsements, brought: bytes | None, roots: frozenset[bytes], now: datetime) -> Ak:
     """The enrolled key `ak` if there is one, else that of `ak_cert` under `ca` and a pinned root at `now`.
 
@@ -63,9 +72,12 @@ def endorsed_ak(endorsements: Endorsements, brought: bytes | None, roots: frozen
     document = _only(endorsements, "ak_cert") if "ak_cert" in endorsements.items else brought
     if document is None:
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, "the AK is neither enrolled nor certified")
-    ak, path = _prove_certificate(document, endorsements.items.get("ca", ()), roots)
-    check_window(path.not_before, path.not_after, now, "AK certificate chain")
-    return _check_revocation(ak, path, endorsements, now) if "crl" in endorsements.items else ak
+    crl = _only(endorsements, "crl") if "crl" in endorsements.items else None
+    certified = _prove_certificate(document, endorsements.items.get("ca", ()), crl, roots)
+    check_window(certified.path.not_before, certified.path.not_after, now, "AK certificate chain")
+    if certified.crl is not None:
+        check_not_revoked(certified.path.serials[0], certified.crl, now)
+    return certified.ak
 
 
 def key_name(document: bytes) -> str:
@@ -95,7 +107,10 @@ def _load_key(document: bytes) -> EcKey | RsaKey:
 
 
 @lru_cache(maxsize=8192)
-def _prove_certificate(document: bytes, authorities: tuple[bytes, ...], roots: frozenset[bytes]) -> tuple[Ak, Path]:
+def _prove_certificate(
+    document: bytes, authorities: tuple[bytes, ...], crl: bytes | None, roots: frozenset[bytes]
+) -> _Certified:
+    """AK of a certificate under a pinned root, and the CRL of its issuer; neither time nor revocation is judged."""
     if len(authorities) > MAX_PATH:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(authorities)} certificates of authorities")
     certificate = load_certificate(document)
@@ -104,7 +119,11 @@ def _prove_certificate(document: bytes, authorities: tuple[bytes, ...], roots: f
     key = public_key(certificate)
     documents = {f"ca/{number}": _digest(authority) for number, authority in enumerate(authorities)}
     documents["ak_cert"] = _digest(document)
-    return Ak(key, _digest(key.spki), CERTIFIED, documents, _CERTIFIED_CHECKS), path
+    ak = Ak(key, _digest(key.spki), CERTIFIED, documents, _CERTIFIED_CHECKS)
+    if crl is None:
+        return _Certified(ak, path, None)
+    ak = ak._replace(documents={**documents, "crl": _digest(crl)}, checks=(*_CERTIFIED_CHECKS, "ak_not_revoked"))
+    return _Certified(ak, path, _prove_crl(crl, path))
 
 
 def _check_purpose(certificate: x509.Certificate) -> None:
@@ -121,12 +140,10 @@ def _check_purpose(certificate: x509.Certificate) -> None:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "the AK certificate is for no key of a TPM")
 
 
-def _check_revocation(ak: Ak, path: Path, endorsements: Endorsements, now: datetime) -> Ak:
-    """The AK certificate is not on the CRL of its issuer."""
-    crl, issuers = _only(endorsements, "crl"), path.certificates[1:]
-    proven = prove_crl(crl, issuers[0]) if issuers else prove_root_crl(crl, path.leaf, path.root)
-    check_not_revoked(path.leaf, proven, now)
-    return ak._replace(checks=(*ak.checks, "ak_not_revoked"), documents={**ak.documents, "crl": _digest(crl)})
+def _prove_crl(crl: bytes, path: Path) -> Crl:
+    """CRL of the leaf's issuer."""
+    issuers = path.certificates[1:]
+    return prove_crl(crl, issuers[0]) if issuers else prove_root_crl(crl, path.leaf, path.root)
 
 
 def _only(endorsements: Endorsements, item: str) -> bytes:

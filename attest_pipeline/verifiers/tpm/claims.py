@@ -3,7 +3,7 @@
 from attest_pipeline.model import Claims, LogName
 from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
 from attest_pipeline.verifiers._tpm.logs import Logs
-from attest_pipeline.verifiers._tpm.quote import CHECKS, Proof, pcr_claims, quote_fields
+from attest_pipeline.verifiers._tpm.quote import CHECKS, Proof, quote_fields
 from attest_pipeline.verifiers.tpm.ak import Ak
 
 
@@ -12,7 +12,7 @@ def make_claims(proof: Proof, ak: Ak, logs: Logs, *, bound: bool) -> Claims:
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
-    measurements = pcr_claims(proof)
+    measurements = proof.pcrs.claims
     registers = {log.name: log.registers for log in logs.explained}
     ima = LogName.IMA in registers
     explained = registers.get(LogName.TCG2, ())
@@ -24,7 +24,7 @@ def make_claims(proof: Proof, ak: Ak, logs: Logs, *, bound: bool) -> Claims:
         hardware_id=ak.name,
         debug=None,
         tcb_status=None,
-        measurements=measurements,
+        measurements={**measurements},
         signer=ak.name,
         challenge_verified=bound,
         endorsements=dict(ak.documents),

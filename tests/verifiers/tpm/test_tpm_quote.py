@@ -11,7 +11,7 @@ from tpm_lab import CHALLENGE, Key, attest, flipped, pcr_json, selection, sign, 
 from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._tpm.abi import parse_signature
-from attest_pipeline.verifiers._tpm.quote import MAX_PCRS, Proof, pcr_claims, prove_quote, quote_fields, read_pcrs
+from attest_pipeline.verifiers._tpm.quote import MAX_PCRS, Proof, make_pcrs, prove_quote, quote_fields, read_pcrs
 
 
 @cache
@@ -29,7 +29,7 @@ def prove(
     of: str = "P-256",
     challenge: bytes | None = CHALLENGE,
 ) -> Proof:
-    return prove_quote(message, parse_signature(signature), pcrs, load_spki(spki(key(of))), challenge)
+    return prove_quote(message, parse_signature(signature), make_pcrs(pcrs), load_spki(spki(key(of))), challenge)
 
 
 def refusal(message: bytes, pcrs: dict[int, bytes], *, signature: bytes | None = None, **options: object) -> Reason:
@@ -58,7 +58,7 @@ def test_every_scheme_holds_over_every_bank(
     proof = prove(message, sign(key(kind), message, hash_name, salt=salt), pcrs, of=kind)
     fields = quote_fields(proof)
     assert (fields["quote_scheme"], fields["pcr_bank"], fields["pcr_selection"]) == (scheme, bank, "0,4,7")
-    assert pcr_claims(proof) == {f"pcr{number}": value.hex() for number, value in pcrs.items()}
+    assert proof.pcrs.claims == {f"pcr{number}": value.hex() for number, value in pcrs.items()}
 
 
 def test_what_the_quote_says_is_told() -> None:
@@ -177,8 +177,8 @@ def test_pss_shorter_than_its_hash_is_refused() -> None:
 # ── the JSON of PCR values ────────────────────────────────────────────────────────────────────────────────────────────
 def test_pcr_values_are_read_in_any_order() -> None:
     pcrs = values()
-    assert read_pcrs(pcr_json(dict(reversed(pcrs.items())))) == pcrs
-    assert read_pcrs(b'{"0": "AB"}') == {0: b"\xab"}
+    assert read_pcrs(pcr_json(dict(reversed(pcrs.items())))).values == pcrs
+    assert read_pcrs(b'{"0": "AB"}').values == {0: b"\xab"}
 
 
 @pytest.mark.parametrize(
