@@ -24,6 +24,7 @@ _RSA_BITS = range(2048, 8193)
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512(),
 }  # fmt: skip
+_DIGESTS: Final = {"sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 
 
 class UnusableKey(ValueError):
@@ -57,7 +58,7 @@ class EcKey:
     def verify_der(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check a DER ECDSA-Sig-Value over the message (X.509, CRL)."""
         if self._p521 is None:
-            return bool(self._key.verify(hashlib.new(hash_name, message).digest(), signature))
+            return bool(self._key.verify(_DIGESTS[hash_name](message).digest(), signature))
         try:
             self._p521.verify(signature, message, ec.ECDSA(_HASHES[hash_name]))
         except InvalidSignature:

@@ -8,6 +8,7 @@ is everything else that a device sends again.
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives import hashes
@@ -70,7 +71,7 @@ def floor(tee: str, seconds: float) -> float:
 
 
 def signature_checks(tee: str) -> list[Callable[[], bool]]:
-    """A check of a good signature for each that one Evidence of the TEE carries. Raises Misconfigured."""
+    """A check of a good signature, by a key of its own, for each that is new in an Evidence. Raises Misconfigured."""
     if tee not in SIGNATURES:
         raise Misconfigured(f"no floor for {tee!r}; there are {', '.join(SIGNATURES)}")
     return [
@@ -100,17 +101,23 @@ def _sm2_check(message: bytes) -> Callable[[], bool]:
 
 
 def _pkcs1_check(message: bytes) -> Callable[[], bool]:
-    private = rsa.generate_private_key(65537, 2048)
+    private = _rsa_key(2048)
     signature = private.sign(message, padding.PKCS1v15(), hashes.SHA256())
     key = RsaKey(private.public_key())
     return lambda: key.verify_pkcs1(signature, message, "sha256")
 
 
 def _pss_check(message: bytes) -> Callable[[], bool]:
-    private = rsa.generate_private_key(65537, 4096)
+    private = _rsa_key(4096)
     signature = private.sign(message, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
     key = RsaKey(private.public_key())
     return lambda: key.verify_pss(signature, message, "sha256", 32)
+
+
+@cache
+def _rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """One key of that size: it takes up to a second to make."""
+    return rsa.generate_private_key(65537, bits)
 
 
 _KINDS: Final[Mapping[str, Callable[[bytes], Callable[[], bool]]]] = {

@@ -6,7 +6,7 @@ Sources: AMD 56860 (SNP Firmware ABI), AMD 57230 (KDS interface and certificate 
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from cryptography import x509
@@ -74,8 +74,12 @@ def chain_refs(report: Report, leaf: bytes | None) -> tuple[EndorsementRef, ...]
 
     `leaf` is the certificate that the Evidence brings, if any. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED).
     """
-    product = report_product(report, leaf).name.lower()
-    authority = "asvk" if report.signing_key == abi.VLEK else "ask"
+    return _refs_of(report_product(report, leaf).name.lower(), "asvk" if report.signing_key == abi.VLEK else "ask")
+
+
+@cache
+def _refs_of(product: str, authority: str) -> tuple[EndorsementRef, ...]:
+    """The same few for all reports."""
     return (
         EndorsementRef(item="ask", kind=EndorsementKind.AMD_CHAIN, key=f"{product}/{authority}"),
         EndorsementRef(item="ark", kind=EndorsementKind.AMD_CHAIN, key=f"{product}/ark", required=False),

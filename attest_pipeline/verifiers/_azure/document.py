@@ -5,7 +5,6 @@ and lists bytes as numbers; versions 1 and 2 have hexadecimal for the TPM and ba
 """
 
 import base64
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -74,7 +73,7 @@ def read_snp(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Snp, _WHAT)
-        return _document(new.hcl_report, new.tpm_quote, new.vcek)
+        return _document(new.hcl_report, new.tpm_quote, _decode_kept(new.vcek))
     old = strict_json.convert(document, _OldSnp, _WHAT)
     if not old.vcek.isascii():
         raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
@@ -87,17 +86,13 @@ def read_tdx(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Tdx, _WHAT)
-        return _document(new.hcl_report, new.tpm_quote, new.td_quote)
+        return _document(new.hcl_report, new.tpm_quote, decode_base64url(new.td_quote))
     old = strict_json.convert(document, _OldTdx, _WHAT)
     return _old_document(old.hcl_report, old.tpm_quote, bytes(old.td_quote))
 
 
-@lru_cache(maxsize=256)
 def decode_base64url(text: str) -> bytes:
-    """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED).
-
-    Remembered by content: a VM sends the same HCL report and VCEK until it boots again.
-    """
+    """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED)."""
     bare = text.rstrip("=")
     try:
         found = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
@@ -109,23 +104,32 @@ def decode_base64url(text: str) -> bytes:
     return found
 
 
-def _load(data: bytes) -> Mapping[str, object]:
+def _load(data: bytes) -> dict[str, object]:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no Azure evidence")
     if len(data) > MAX_DOCUMENT:
         raise BadEvidence(Reason.TOO_LARGE, f"Azure evidence of {len(data)} bytes")
-    return strict_json.decode(data, dict[str, object], _WHAT)
+    document = strict_json.load(data)
+    if not isinstance(document, dict):
+        raise BadEvidence(Reason.MALFORMED, "Azure evidence is no JSON object")
+    return document
 
 
-def _document(hcl_report: str, quote: _Quote, hardware: str) -> Document:
+def _document(hcl_report: str, quote: _Quote, hardware: bytes) -> Document:
     pcrs = _read_pcrs(tuple(quote.pcrs))
     message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
-    return Document(decode_base64url(hcl_report), message, signature, pcrs, decode_base64url(hardware))
+    return Document(_decode_kept(hcl_report), message, signature, pcrs, hardware)
 
 
 def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:
     pcrs = make_pcrs(dict(enumerate(map(bytes, quote.pcrs))))
     return Document(bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
+
+
+@lru_cache(maxsize=1024)
+def _decode_kept(text: str) -> bytes:
+    """Bytes of base64url that a VM sends again until it boots anew: HCL report and VCEK."""
+    return decode_base64url(text)
 
 
 @lru_cache(maxsize=1024)

@@ -69,7 +69,7 @@ class _RuntimeData(msgspec.Struct):
     user_data: str | None = msgspec.field(name="user-data", default=None)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def parse_hcl(data: bytes, kind: int) -> Hcl:
     """HCL report over a hardware report of that kind (SNP or TDX). Raises BadEvidence(TOO_LARGE | MALFORMED)."""
     runtime, hash_name = _runtime_data(data, kind)

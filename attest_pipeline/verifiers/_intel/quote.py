@@ -133,11 +133,14 @@ def _check_qe(report: SgxReport, identity: EnclaveIdentity) -> None:
     if (
         report.mrsigner != identity.mrsigner
         or report.isvprodid != identity.isvprodid
-        or _masked(report.attributes, identity.attributes_mask) != identity.attributes
-        or _masked(report.miscselect, identity.miscselect_mask) != identity.miscselect
+        or not _equal_under(identity.attributes_mask, report.attributes, identity.attributes)
+        or not _equal_under(identity.miscselect_mask, report.miscselect, identity.miscselect)
     ):
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "QE is not the enclave of the QE identity")
 
 
-def _masked(value: bytes, mask: bytes) -> bytes:
-    return bytes(map(int.__and__, value, mask))
+def _equal_under(mask: bytes, value: bytes, expected: bytes) -> bool:
+    """Whether the value has exactly the expected bits where the mask has ones, all three being of one size."""
+    if not len(value) == len(mask) == len(expected):
+        return False
+    return int.from_bytes(value) & int.from_bytes(mask) == int.from_bytes(expected)

@@ -3,6 +3,7 @@
 Source: Intel TDX DCAP Quoting Library API, appendix A.3 (TD Quote Body); Intel TDX Module 1.5 ABI, "ATTRIBUTES".
 """
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -77,9 +78,9 @@ def is_debug(report: TdReport) -> bool:
     return bool(_bits(report) & UNDER_DEBUG)
 
 
-def td_measurements(report: TdReport) -> dict[str, str]:
-    """The digests of the report: image, run-time registers, TDX module."""
-    return {name: getattr(report, name).hex() for name in _MEASUREMENTS}
+def td_measurements(fields: Mapping[str, FieldValue]) -> dict[str, str]:
+    """The digests among the fields of a report: image, run-time registers, TDX module."""
+    return {name: str(fields[name]) for name in _MEASUREMENTS}
 
 
 def td_fields(report: TdReport) -> dict[str, FieldValue]:

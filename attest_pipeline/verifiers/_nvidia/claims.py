@@ -1,5 +1,7 @@
 """Claims of an NVIDIA device."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims
@@ -17,13 +19,13 @@ def make_claims(tee: str, report: Report, firmware: Firmware, proof: Proof, *, b
     Among the measurements are those that are not zero; the fields have them all. A report does not say whether the
     device is in debug mode: firmware that is has other measurements.
     """
-    measured = dict(zip(_NAMES, map(bytes.hex, report.measurements), strict=False))
+    measured, used = _measured(report.measurements)
     return Claims(
         tee=tee,
         hardware_id=proof.device.name,
         debug=None,
         tcb_status=None,
-        measurements={name: value for name, value in measured.items() if value != _UNUSED},
+        measurements=dict(used),
         signer=proof.device.signer,
         challenge_verified=bound,
         endorsements=dict(proof.documents),
@@ -37,3 +39,10 @@ def make_claims(tee: str, report: Report, firmware: Firmware, proof: Proof, *, b
         },
         checks=proof.checks,
     )
+
+
+@lru_cache(maxsize=256)
+def _measured(measurements: tuple[bytes, ...]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """All measurements by name, and those that are not zero. Devices with the same firmware have the same ones."""
+    measured = dict(zip(_NAMES, map(bytes.hex, measurements), strict=False))
+    return measured, {name: value for name, value in measured.items() if value != _UNUSED}

@@ -75,6 +75,7 @@ def chain_of(evidence: Evidence) -> bytes:
     return chain
 
 
+@lru_cache(maxsize=1024)
 def chip_of(cert_chain: bytes) -> str:
     """First word of the leaf's common name, in lower case; not proven. Raises BadEvidence(MALFORMED)."""
     chip = _attribute(load_bundle(cert_chain)[0], NameOID.COMMON_NAME).partition(" ")[0].lower()
@@ -83,6 +84,7 @@ def chip_of(cert_chain: bytes) -> str:
     return chip
 
 
+@lru_cache(maxsize=1024)
 def name_of(cert_chain: bytes) -> str | None:
     """Serial number in the subject of the second certificate, the chip's own; not proven. Raises BadEvidence."""
     chain = load_bundle(cert_chain)

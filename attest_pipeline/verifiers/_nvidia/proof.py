@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -56,8 +57,14 @@ def prove(report: Report, wanted: tuple[WantedRim, ...], given: Given, roots: Ro
         (NOT_REVOKED, _check_revocation(device, rims, given)),
     )
     answers = given.endorsements.items.get(OCSP, ())
-    documents |= {f"{OCSP}/{number}": hashlib.sha256(one).hexdigest() for number, one in enumerate(answers)}
+    documents |= {f"{OCSP}/{number}": _digest(one) for number, one in enumerate(answers)}
     return Proof(device, documents, (*CHECKS, *(name for name, made in held if made)))
+
+
+@lru_cache(maxsize=1024)
+def _digest(document: bytes) -> str:
+    """SHA-256 of an OCSP response, which is the same for a whole day."""
+    return hashlib.sha256(document).hexdigest()
 
 
 def _check_fwid(report: Report, device: Device) -> bool:

@@ -6,7 +6,9 @@ spdm_msrt_resp_msg.py (opaque data).
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct as Layout
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
@@ -33,12 +35,14 @@ _MAX_REPORT: Final = 16 * 1024
 _VERSION_1_1: Final = 0x11
 _REQUEST: Final = Layout("<BBBB32sB")
 _RESPONSE: Final = Layout("<BBBBB3s")
-_BLOCK: Final = Layout("<BBHBH48s")
+_OPAQUE: Final = Layout("<HH")
 _ALL_SIGNED: Final = (0xE0, 0x01, 0xFF)
 """GET_MEASUREMENTS with a signature over all measurements."""
 _MEASUREMENTS: Final = 0x60
-_SHA384_BLOCK: Final = (1, DIGEST_BYTES + 3, DIGEST_BYTES)
-"""Specification (DMTF), size of the measurement, and of its value."""
+_BLOCK_BYTES: Final = 7 + DIGEST_BYTES
+_KIND_AT: Final = 4
+_SHA384_BLOCK: Final = {1: 1, 2: DIGEST_BYTES + 3, 3: 0, 5: DIGEST_BYTES, 6: 0}
+"""Bytes of a block by their offset: specification (DMTF), size of the measurement, and of its value."""
 _RAW: Final = 0x80
 _TEXT: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TRAILING: Final = 1
@@ -131,21 +135,29 @@ def _read_measurements(cursor: _Cursor) -> tuple[bytes, ...]:
     if (version, code) != (_VERSION_1_1, _MEASUREMENTS):
         raise BadEvidence(Reason.MALFORMED, "no SPDM response with measurements")
     record = cursor.take(int.from_bytes(length, "little"))
-    if not count or len(record) != count * _BLOCK.size:
+    if not count or len(record) != count * _BLOCK_BYTES:
         raise BadEvidence(Reason.MALFORMED, f"SPDM record is not {count} SHA-384 measurements")
-    values = []
-    for position, (index, standard, size, kind, length, value) in enumerate(_BLOCK.iter_unpack(record), 1):
-        if (index, standard, size, length) != (position, *_SHA384_BLOCK) or kind & _RAW:
-            raise BadEvidence(Reason.MALFORMED, f"SPDM measurement block {position}")
-        values.append(value)
-    return tuple(values)
+    indexes, kinds = record[::_BLOCK_BYTES], record[_KIND_AT::_BLOCK_BYTES]
+    if indexes != bytes(range(1, count + 1)) or max(kinds) >= _RAW:
+        raise BadEvidence(Reason.MALFORMED, "SPDM measurement block out of order, or with a raw value")
+    if any(record[at::_BLOCK_BYTES] != bytes((byte,)) * count for at, byte in _SHA384_BLOCK.items()):
+        raise BadEvidence(Reason.MALFORMED, "SPDM measurement block that is no SHA-384 digest")
+    return _values_of(count).unpack(record)
 
 
+@lru_cache(maxsize=256)
+def _values_of(count: int) -> Layout:
+    """The values in a record of that many blocks: one by one, 255 blocks take longer to cut than their signature."""
+    return Layout(f"<{f'{_BLOCK_BYTES - DIGEST_BYTES}x{DIGEST_BYTES}s' * count}")
+
+
+@lru_cache(maxsize=256)
 def _read_opaque(data: bytes) -> Mapping[int, bytes]:
+    """Fields by type; devices with the same firmware send the same ones."""
     cursor, fields = _Cursor(data), {}
     while not cursor.ended:
-        kind = cursor.number(2)
+        kind, size = _OPAQUE.unpack(cursor.take(_OPAQUE.size))
         if kind in fields:
             raise BadEvidence(Reason.MALFORMED, f"opaque data of type {kind} stands twice")
-        fields[kind] = cursor.take(cursor.number(2))
-    return fields
+        fields[kind] = cursor.take(size)
+    return MappingProxyType(fields)

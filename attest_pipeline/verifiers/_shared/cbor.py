@@ -6,6 +6,7 @@ expressions, big numbers, cyclic lists, string references) that cost an attacker
 
 import io
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Final, NoReturn
 
 import cbor2
@@ -59,6 +60,7 @@ def _deny(*_: object) -> NoReturn:
 _DENIED: Final[Mapping[int, Callable[..., Any]]] = dict.fromkeys(_LIVE_TAGS, _deny)
 
 
+@cache
 def _only(tags: frozenset[int]) -> Callable[[cbor2.CBORTag, bool], cbor2.CBORTag]:
     def admit(tag: cbor2.CBORTag, _: bool) -> cbor2.CBORTag:  # noqa: FBT001 - the decoder's signature
         return tag if tag.tag in tags else _deny()

@@ -75,6 +75,7 @@ def check_signature(message: Sign1, key: EcKey | RsaKey, what: str) -> None:
         raise BadEvidence(Reason.BAD_SIGNATURE, f"{what} is not signed by its key")
 
 
+@lru_cache(maxsize=256)
 def read_key(data: bytes) -> EcKey:
     """EC2 public key of an encoded COSE_Key with an uncompressed point. Raises BadEvidence(MALFORMED)."""
     match cbor.decode(data):

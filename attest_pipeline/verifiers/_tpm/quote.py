@@ -28,13 +28,14 @@ _FIRMWARE_PCRS: Final = (0, 4)
 class Pcrs(NamedTuple):
     """Values of PCRs, not proven: `numbers` ascending, `joined` their values in that order, `sizes` of each.
 
-    `claims` are `pcr<number>` → hexadecimal value.
+    `selection` are the numbers as text, `claims` are `pcr<number>` → hexadecimal value.
     """
 
     values: Mapping[int, bytes]
     numbers: tuple[int, ...]
     joined: bytes
     sizes: frozenset[int]
+    selection: str
     claims: Mapping[str, str]
 
 
@@ -51,7 +52,8 @@ def make_pcrs(values: Mapping[int, bytes]) -> Pcrs:
     numbers = tuple(sorted(values))
     ordered = [values[number] for number in numbers]
     claims = {f"pcr{number}": value.hex() for number, value in zip(numbers, ordered, strict=True)}
-    return Pcrs(values, numbers, b"".join(ordered), frozenset(map(len, ordered)), claims)
+    sizes = frozenset(map(len, ordered))
+    return Pcrs(values, numbers, b"".join(ordered), sizes, ",".join(map(str, numbers)), claims)
 
 
 @lru_cache(maxsize=1024)
@@ -129,7 +131,7 @@ def quote_fields(proof: Proof) -> dict[str, FieldValue]:
     return {
         "extra_data": quote.extra_data.hex(),
         "pcr_bank": quote.bank,
-        "pcr_selection": ",".join(map(str, quote.selection)),
+        "pcr_selection": proof.pcrs.selection,
         "boot_measured": all(any(proof.pcrs.values.get(number, b"")) for number in _FIRMWARE_PCRS),
         "qualified_signer": quote.qualified_signer.hex(),
         "clock": quote.clock,

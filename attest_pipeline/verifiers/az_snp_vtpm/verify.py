@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._amd import abi
@@ -31,8 +32,7 @@ class AzSnpVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """Chain and CRL of the product, under lower-case keys such as `milan/ask`. Raises BadEvidence."""
         document = _document(evidence)
-        report = abi.parse(parse_hcl(document.hcl_report, SNP).hardware)
-        return chain_refs(report, document.hardware)
+        return _named(document.hcl_report, document.hardware)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
@@ -43,6 +43,12 @@ class AzSnpVerifier:
         check_current(paravisor.endorsed, now)
         vtpm = prove_vtpm(document, paravisor.hcl, challenge)
         return make_claims(paravisor, vtpm, bound=challenge is not None)
+
+
+@lru_cache(maxsize=1024)
+def _named(hcl_report: bytes, vcek: bytes) -> tuple[EndorsementRef, ...]:
+    """References to what an unproven hardware report asks for."""
+    return chain_refs(abi.parse(parse_hcl(hcl_report, SNP).hardware), vcek)
 
 
 def _document(evidence: Evidence) -> Document:

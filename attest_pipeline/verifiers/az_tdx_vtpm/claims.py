@@ -17,17 +17,17 @@ def make_claims(
 
     MRTD and RTMRs are those of the paravisor; the PCRs tell what it started.
     """
-    pcrs = vtpm.pcrs.claims
+    pcrs, fields = vtpm.pcrs.claims, td_fields(report)
     checks = (*intel.CHECKS, "tdx_module_identity", "stored_report_is_quoted", *CHECKS)
     return Claims(
         tee="az-tdx-vtpm",
         hardware_id=proof.attestation.pck.platform.ppid.hex(),
         debug=is_debug(report),
         tcb_status=verdict.status.value,
-        measurements={**td_measurements(report), **pcrs},
+        measurements={**td_measurements(fields), **pcrs},
         signer=proof.attestation.signer,
         challenge_verified=bound,
         endorsements={COLLATERAL: proof.collateral.digest},
-        fields={**td_fields(report), **platform_fields(proof, verdict), **hcl.fields, **pcrs, **quote_fields(vtpm)},
+        fields={**fields, **platform_fields(proof, verdict), **hcl.fields, **pcrs, **quote_fields(vtpm)},
         checks=(*checks, "challenge") if bound else checks,
     )

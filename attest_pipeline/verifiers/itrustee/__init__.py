@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._huawei.roots import trusted_roots
@@ -9,6 +10,12 @@ from attest_pipeline.verifiers.itrustee import abi
 from attest_pipeline.verifiers.itrustee.abi import Report
 from attest_pipeline.verifiers.itrustee.claims import claims_of
 from attest_pipeline.verifiers.itrustee.verify import check_nonce, check_report, prove_quoter
+
+_OF_A_SERVICE: Final = (EndorsementRef(item="ak_issuer", kind=EndorsementKind.HUAWEI_AK_ISSUER, key="itrustee"),)
+_OF_HUAWEI: Final = (
+    EndorsementRef(item="ca", kind=EndorsementKind.HUAWEI_CA, key="itrustee"),
+    EndorsementRef(item="crl", kind=EndorsementKind.HUAWEI_CA, key="itrustee/crl", required=False),
+)
 
 
 class ItrusteeVerifier:
@@ -26,12 +33,7 @@ class ItrusteeVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """Certificates of Huawei's authorities, or of the service that certified the AK. Raises BadEvidence."""
         report, _ = _read(evidence)
-        if report.scenario == abi.AS_NO_DAA:
-            return (EndorsementRef(item="ak_issuer", kind=EndorsementKind.HUAWEI_AK_ISSUER, key="itrustee"),)
-        return (
-            EndorsementRef(item="ca", kind=EndorsementKind.HUAWEI_CA, key="itrustee"),
-            EndorsementRef(item="crl", kind=EndorsementKind.HUAWEI_CA, key="itrustee/crl", required=False),
-        )
+        return _OF_A_SERVICE if report.scenario == abi.AS_NO_DAA else _OF_HUAWEI
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime

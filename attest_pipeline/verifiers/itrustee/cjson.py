@@ -3,16 +3,14 @@
 Source: DaveGamble/cJSON, cJSON.c (`print_object`, `print_string_ptr`), as firmware of "TEE.RA.1.0" uses it.
 """
 
-import re
-from collections.abc import Mapping
+import json
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 
 _MAX_DEPTH: Final = 8
-_SHORT: Final = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_PLAIN: Final = re.compile(r'[^"\\\x00-\x1f]*')
-_ESCAPES: Final = str.maketrans({chr(code): f"\\u{code:04x}" for code in range(32)} | _SHORT)
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+"""A text in quotes, escaped as cJSON does: quote, backslash and control characters, the last in lower-case digits."""
 
 
 def render(value: object, depth: int = 0) -> str:
@@ -22,12 +20,8 @@ def render(value: object, depth: int = 0) -> str:
     """
     if isinstance(value, str):
         return _quoted(value)
-    if not isinstance(value, Mapping) or depth >= _MAX_DEPTH:
+    if not isinstance(value, dict) or depth >= _MAX_DEPTH:
         raise BadEvidence(Reason.MALFORMED, "report holds something else than texts and a few objects")
     inner = "\t" * (depth + 1)
     members = [f"{inner}{_quoted(name)}:\t{render(member, depth + 1)}" for name, member in value.items()]
     return "{\n" + ",\n".join(members) + "\n" * bool(members) + "\t" * depth + "}"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text if _PLAIN.fullmatch(text) else text.translate(_ESCAPES)}"'

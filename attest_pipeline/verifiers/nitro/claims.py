@@ -1,5 +1,7 @@
 """Claims of a Nitro Enclave."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
@@ -19,13 +21,13 @@ def make_claims(document: Document, signer: str, *, bound: bool) -> Claims:
     The hardware is named by the EC2 instance: an enclave's own name changes whenever it starts.
     """
     instance = document.module_id.partition(_ENCLAVE)[0]
-    measurements = {f"pcr{number}": value.hex() for number, value in sorted(document.pcrs.items())}
+    measurements = _measured(document.pcrs)
     return Claims(
         tee="nitro",
         hardware_id=instance,
         debug=document.pcrs[0] == _DEBUG,
         tcb_status=None,
-        measurements=measurements,
+        measurements=dict(measurements),
         signer=signer,
         challenge_verified=bound,
         endorsements={},
@@ -39,6 +41,12 @@ def make_claims(document: Document, signer: str, *, bound: bool) -> Claims:
         },
         checks=(*CHECKS, "challenge") if bound else CHECKS,
     )
+
+
+@lru_cache(maxsize=1024)
+def _measured(pcrs: Mapping[int, bytes]) -> Mapping[str, str]:
+    """PCRs by name: an enclave has the same ones as long as it runs, and so have all of its image."""
+    return {f"pcr{number}": value.hex() for number, value in sorted(pcrs.items())}
 
 
 def _given(document: Document) -> dict[str, FieldValue]:

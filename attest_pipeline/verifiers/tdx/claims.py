@@ -13,17 +13,18 @@ def make_claims(report: TdReport, proof: Proof, verdict: Verdict, logs: tuple[Ev
     explained = [register - 1 for log in logs for register in log.registers]
     replayed = tuple(f"event_log_rtmr{index}" for index in explained)
     checks = (*CHECKS, "tdx_module_identity", *replayed)
+    fields = td_fields(report)
     return Claims(
         tee="tdx",
         hardware_id=proof.attestation.pck.platform.ppid.hex(),
         debug=is_debug(report),
         tcb_status=verdict.status.value,
-        measurements=td_measurements(report),
+        measurements=td_measurements(fields),
         signer=proof.attestation.signer,
         challenge_verified=bound,
         endorsements={COLLATERAL: proof.collateral.digest},
         fields={
-            **td_fields(report),
+            **fields,
             **platform_fields(proof, verdict),
             "tdx_module_tcb_status": None if verdict.module is None else verdict.module.value,
             "event_log_rtmrs": ",".join(map(str, explained)),
