@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
-from tpm_lab import CHALLENGE, attest, pcr_json, public_pem, sign
+from tpm_lab import CHALLENGE, attest, pcr_json, public_pem, sign, values
 
 from attest_pipeline.matching import ReferenceValues
 from attest_pipeline.model import AllowList, Endorsements, Evidence, LogName, Match, Mismatch, Policy, ReferenceValueSet
@@ -22,6 +22,8 @@ AK: Final = ec.generate_private_key(ec.SECP256R1())
 GOOD: Final = hashlib.sha256(b"the program that was built").digest()
 BAD: Final = hashlib.sha256(b"another program").digest()
 VIOLATED: Final = None
+BOOT: Final = values("sha256", tuple(range(10)))
+AGGREGATE: Final = hashlib.sha256(b"".join(BOOT.values())).digest()
 
 
 def log_and_pcr(*entries: tuple[str, bytes | None]) -> tuple[bytes, bytes]:
@@ -36,21 +38,26 @@ def log_and_pcr(*entries: tuple[str, bytes | None]) -> tuple[bytes, bytes]:
     return log, pcr
 
 
-def judged(*entries: tuple[str, bytes | None]) -> Match:
-    """How a machine that measured these files compares with a baseline that allows the good program alone."""
+def judged(*entries: tuple[str, bytes | None], quoted: int = 10) -> Match:
+    """How a machine that measured these files compares with a baseline that allows the good program alone.
+
+    It quotes so many PCRs of its boot, and PCR 10.
+    """
     log, pcr = log_and_pcr(*entries)
-    message = attest({10: pcr})
-    items = {"attest": message, "signature": sign(AK, message), "pcrs": pcr_json({10: pcr}), "ima_log": log}
+    pcrs = {**{number: BOOT[number] for number in range(quoted)}, 10: pcr}
+    message = attest(pcrs)
+    items = {"attest": message, "signature": sign(AK, message), "pcrs": pcr_json(pcrs), "ima_log": log}
     endorsements = Endorsements({"ak": (public_pem(AK),)})
     claims = TpmVerifier({}).verify(Evidence("tpm", items), endorsements, challenge=CHALLENGE, now=NOW)
     allowed = AllowList(registers=(10,), digests=(GOOD.hex(),))
-    values = {"pcr_bank": ("sha256",)}
-    baseline = ReferenceValueSet(name="files", version="1", tee="tpm", values={**values}, logs={LogName.IMA: allowed})
+    baseline = ReferenceValueSet(
+        name="files", version="1", tee="tpm", values={"pcr_bank": ("sha256",)}, logs={LogName.IMA: allowed}
+    )
     return ReferenceValues([baseline]).match(claims)
 
 
 def test_a_machine_that_ran_what_is_allowed_matches() -> None:
-    assert judged(("boot_aggregate", BAD), ("/usr/bin/app", GOOD), ("/opt/app", GOOD)).matched
+    assert judged(("boot_aggregate", AGGREGATE), ("/usr/bin/app", GOOD), ("/opt/app", GOOD)).matched
 
 
 def test_a_bad_program_is_not_whitewashed_by_a_good_one_at_the_same_path() -> None:
@@ -67,8 +74,10 @@ def test_a_violation_is_never_allowed_whatever_digest_it_shows() -> None:
     assert [mismatch.got for mismatch in found.mismatches] == [1, "violation (unproven: /usr/bin/app)"]
 
 
-def test_a_program_named_as_the_boot_aggregate_is_a_program() -> None:
-    assert not judged(("boot_aggregate", BAD), ("boot_aggregate", BAD)).matched
+def test_a_boot_aggregate_is_a_file_like_any_unless_the_quote_bears_it_out() -> None:
+    assert not judged(("boot_aggregate", AGGREGATE), quoted=9).matched
+    assert not judged(("boot_aggregate", AGGREGATE), ("boot_aggregate", AGGREGATE)).matched
+    assert judged(("boot_aggregate", GOOD), quoted=9).matched
 
 
 def test_the_reference_value_set_of_the_page_is_one_that_a_tenant_may_have() -> None:

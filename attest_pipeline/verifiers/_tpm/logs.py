@@ -28,15 +28,17 @@ def check_logs(proof: Proof, evidence: Evidence) -> Logs:
     """Require that `event_log` (TCG2) and `ima_log` explain quoted PCRs, as far as they are given.
 
     A PCR that a log does not extend is not compared: run-time events never enter it. One that it extends and that is
-    not quoted cannot be. Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
+    not quoted cannot be. A boot aggregate that is that of quoted PCRs is no file and not listed.
+    Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
     logs, aggregated = [], False
     if (log := evidence.items.get("event_log")) is not None:
         logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs.values))
     if (log := evidence.items.get("ima_log")) is not None:
         replay, aggregate = read_ima(log, proof.quote.bank, frozenset({IMA_PCR}))
-        logs.append(explain(LogName.IMA, log, replay, proof.pcrs.values))
         aggregated = aggregate is not None and _check_boot_aggregate(proof, aggregate)
+        files = replay._replace(events=replay.events[1:]) if aggregated else replay
+        logs.append(explain(LogName.IMA, log, files, proof.pcrs.values))
     return Logs(tuple(logs), aggregated)
 
 

@@ -330,7 +330,7 @@ def with_aggregate(bank: str, algorithm: str, aggregated_pcrs: int, quoted_pcrs:
 )
 def test_the_boot_aggregate_is_that_of_the_quoted_pcrs(bank: str, aggregated_pcrs: int, quoted_pcrs: int) -> None:
     claims = verify(with_aggregate(bank, bank, aggregated_pcrs, quoted_pcrs), {"ak": public_pem(ENROLLED)})
-    assert claims.fields["ima_boot_aggregate"] is True
+    assert (claims.fields["ima_boot_aggregate"], claims.fields["ima_events"]) == (True, 0)
     assert "ima_boot_aggregate" in claims.checks
 
 
@@ -342,6 +342,7 @@ def test_a_boot_aggregate_of_pcrs_that_are_not_quoted_is_said_to_be_unchecked(
 ) -> None:
     claims = verify(with_aggregate("sha256", algorithm, aggregated_pcrs, quoted_pcrs), {"ak": public_pem(ENROLLED)})
     assert (claims.fields["ima_log"], claims.fields["ima_boot_aggregate"]) == (True, False)
+    assert [event.text for log in claims.logs for event in log.events] == ["boot_aggregate"]
     assert "ima_boot_aggregate" not in claims.checks
 
 

@@ -70,8 +70,9 @@ def read_ima(log: bytes, bank: str, registers: frozenset[int]) -> tuple[Replay, 
 
     A register is extended with the hash of the template data, or with 0xFF for a violation (an entry whose template
     digest is zero), whatever bank (SHA-1 or SHA-256) the template digests in the log are of. `registers` are those that
-    the TEE has. The boot aggregate is no file and not listed. The kernel logs it under its default PCR, so it alone may
-    name another register and then extends nothing. Raises BadEvidence(MALFORMED | TOO_LARGE | LOG_MISMATCH).
+    the TEE has. The kernel logs the boot aggregate under its default PCR, so that alone may name another register; then
+    it extends nothing, proves nothing, and is left out. Else it is the first event of the list.
+    Raises BadEvidence(MALFORMED | TOO_LARGE | LOG_MISMATCH).
     """
     return (_remembered if len(log) <= REMEMBERED else _read)(log, bank, registers)
 
@@ -86,14 +87,14 @@ def _read(log: bytes, bank: str, registers: frozenset[int]) -> tuple[Replay, Boo
         check_count(number + 1, _WHAT)
         measured, violated = _measured(entry), not any(entry.noted)
         is_aggregate = number == 0 and measured.path == _BOOT_AGGREGATE and not violated
+        digest = _extension(entry, BANKS[bank], violated=violated)
         if entry.register in registers:
-            extend(values, entry.register, _extension(entry, BANKS[bank], violated=violated), BANKS[bank])
+            extend(values, entry.register, digest, BANKS[bank])
+            listed.append(_listed(entry, measured, violated=violated))
+            if is_aggregate:
+                aggregate = BootAggregate(measured.algorithm, measured.digest)
         elif not is_aggregate:
             raise BadEvidence(Reason.LOG_MISMATCH, "IMA entry of a register that the TEE does not have")
-        if is_aggregate:
-            aggregate = BootAggregate(measured.algorithm, measured.digest)
-        else:
-            listed.append(_listed(entry, measured, violated=violated))
     return Replay(MappingProxyType(values), tuple(listed)), aggregate
 
 
