@@ -12,6 +12,7 @@ from x509_lab import DAY, NOW, Identity, content, ec_key, issue, name, tlv, with
 from attest_pipeline.crypto import EcKey
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._shared import x509 as paths
+from attest_pipeline.verifiers._shared.der import elements
 
 ROOT = Identity.root("root")
 MIDDLE = ROOT.issue("middle", authority=True, depth=0, may_sign=True)
@@ -72,6 +73,17 @@ def test_a_self_signed_root_is_trusted_by_its_key_and_not_by_its_name() -> None:
     assert refusal(impostor) is Reason.UNTRUSTED_ROOT
     theirs = impostor.issue("middle", authority=True)
     assert refusal(theirs.issue("leaf"), theirs, impostor) is Reason.UNTRUSTED_ROOT
+
+
+def test_a_root_certificate_that_comes_along_must_be_the_roots() -> None:
+    der = ROOT.certificate.public_bytes(serialization.Encoding.DER)
+    altered = ROOT._replace(certificate=x509.load_der_x509_certificate(der[:-1] + bytes((der[-1] ^ 1,))))
+    namesake = Identity.root("root")
+    assert refusal(LEAF, MIDDLE, altered) is Reason.BAD_SIGNATURE
+    assert refusal(LEAF, MIDDLE, namesake) is Reason.BAD_SIGNATURE
+    assert refusal(LEAF, MIDDLE, namesake, ROOT) is None
+    crossed = STRANGER.issue("root", key=ROOT.key, authority=True)
+    assert refusal(LEAF, MIDDLE, crossed) is None
 
 
 def test_an_issuer_by_name_alone_is_none() -> None:
@@ -224,6 +236,30 @@ def test_a_name_written_as_a_bit_string_is_malformed() -> None:
     with pytest.raises(BadEvidence) as caught:
         paths.load_certificate(der)
     assert caught.value.reason is Reason.MALFORMED
+
+
+def with_algorithm(signed: bytes, algorithm: str) -> bytes:
+    """A certificate or CRL that names another algorithm (an OID of ECDSA) beside its signature than inside."""
+    body, _, signature = (text for _, _, text in elements(content(signed)))
+    return tlv(0x30, body + tlv(0x30, tlv(0x06, bytes.fromhex(algorithm))) + signature)
+
+
+def test_the_algorithm_beside_the_signature_must_be_the_signed_one() -> None:
+    der, crl = LEAF.certificate.public_bytes(serialization.Encoding.DER), MIDDLE.crl()
+    same, other = "2a8648ce3d040302", "2a8648ce3d040303"  # ecdsa-with-SHA256, ecdsa-with-SHA384
+    assert paths.load_certificate(with_algorithm(der, same)) == LEAF.certificate
+    with pytest.raises(BadEvidence, match=r"malformed: .*another signature algorithm"):
+        paths.load_certificate(with_algorithm(der, other))
+    assert paths.prove_crl(with_algorithm(crl, same), MIDDLE.certificate).serials == frozenset()
+    with pytest.raises(BadEvidence, match="bad_endorsement"):
+        paths.prove_crl(with_algorithm(crl, other), MIDDLE.certificate)
+
+
+@pytest.mark.parametrize("behind", [b"x", ROOT.pem[:-5], ROOT.pem.replace(b"END", b"FIN")])
+def test_nothing_follows_the_last_certificate_in_pem(behind: bytes) -> None:
+    for read in (paths.load_certificate, paths.load_bundle):
+        with pytest.raises(BadEvidence, match="malformed: bytes behind the last certificate"):
+            read(LEAF.pem + behind)
 
 
 def test_a_bundle_keeps_its_order_and_ignores_what_lies_between() -> None:

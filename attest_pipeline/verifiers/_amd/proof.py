@@ -21,6 +21,7 @@ from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import (
     Crl,
     check_window,
+    is_root,
     load_certificate,
     prove_root_crl,
     public_key,
@@ -124,7 +125,7 @@ def document(endorsements: Endorsements, item: str) -> bytes | None:
 def prove_leaf(given: Chain, anchors: frozenset[bytes]) -> Endorsed:
     """Leaf certificate proven up to the pinned root of its product, or an anchor; remembered by content.
 
-    A root certificate is not needed; one that is given must hold the root key, and its window counts.
+    A root certificate is not needed; one that is given must be the root's, unaltered, and its window counts.
     Raises BadEvidence(BAD_ENDORSEMENT | BAD_SIGNATURE | BAD_CHAIN | UNTRUSTED_ROOT | MALFORMED | TOO_LARGE).
     """
     certificate = load_certificate(given.leaf)
@@ -149,8 +150,8 @@ def prove_leaf(given: Chain, anchors: frozenset[bytes]) -> Endorsed:
 
 def _root_certificate(data: bytes, root: bytes) -> x509.Certificate:
     certificate = load_certificate(data)
-    if public_key(certificate).spki != root:
-        raise BadEvidence(Reason.UNTRUSTED_ROOT, "root certificate does not hold the pinned key of this product")
+    if not is_root(certificate, root):
+        raise BadEvidence(Reason.UNTRUSTED_ROOT, "root certificate is not that of the pinned key of this product")
     return certificate
 
 

@@ -3,7 +3,6 @@
 Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, 1.5.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -11,6 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.der import SEQUENCE, elements
 from attest_pipeline.verifiers._shared.x509 import MAX_PATH, load_bundle, load_certificate
 
 SGX_EXTENSION: Final = "1.2.840.113741.1.13.1"
@@ -20,7 +20,7 @@ _PCESVN: Final = _TCB + bytes([17])
 _COMPONENTS: Final = tuple(_TCB + bytes([arc]) for arc in range(1, 17))
 _SGX_TYPES: Final = {0: "standard", 1: "scalable", 2: "scalable_with_integrity"}
 
-_BOOLEAN, _INTEGER, _OCTETS, _OBJECT, _ENUMERATED, _SEQUENCE = 0x01, 0x02, 0x04, 0x06, 0x0A, 0x30
+_BOOLEAN, _INTEGER, _OCTETS, _OBJECT, _ENUMERATED = 0x01, 0x02, 0x04, 0x06, 0x0A
 _LEAF_NAME: Final = "SGX PCK Certificate"
 _AUTHORITIES: Final = {"SGX PCK Platform CA": "platform", "SGX PCK Processor CA": "processor"}
 
@@ -74,7 +74,7 @@ def load_chain(data: bytes) -> tuple[x509.Certificate, ...]:
     if b"-----BEGIN" in data[:64]:
         return load_bundle(data)
     try:
-        certificates = tuple(load_certificate(element) for _, _, element in _elements(data))
+        certificates = tuple(load_certificate(element) for _, _, element in elements(data))
     except (ValueError, IndexError):
         raise BadEvidence(Reason.MALFORMED, "certificate chain is neither PEM nor DER") from None
     if not 0 < len(certificates) <= MAX_PATH:
@@ -108,8 +108,8 @@ def _common_name(name: x509.Name) -> str:
 def _platform(extension: bytes) -> Platform:
     """Read the extension. Raises ValueError, KeyError or IndexError."""
     fields = _fields(_only(extension))
-    tcb = _fields(_value(fields, _TCB, _SEQUENCE))
-    configuration = _fields(_value(fields, _CONFIGURATION, _SEQUENCE)) if _CONFIGURATION in fields else {}
+    tcb = _fields(_value(fields, _TCB, SEQUENCE))
+    configuration = _fields(_value(fields, _CONFIGURATION, SEQUENCE)) if _CONFIGURATION in fields else {}
     return Platform(
         ppid=_octets(fields, _PPID, 16),
         fmspc=_octets(fields, _FMSPC, 6),
@@ -126,9 +126,9 @@ def _platform(extension: bytes) -> Platform:
 def _fields(sequence: bytes) -> Fields:
     """OID to (tag, value) of a SEQUENCE OF SEQUENCE { OID, value }."""
     fields: Fields = {}
-    for tag, pair, _ in _elements(sequence):
-        (oid_tag, oid, _), (value_tag, value, _) = _elements(pair)
-        if tag != _SEQUENCE or oid_tag != _OBJECT or oid in fields:
+    for tag, pair, _ in elements(sequence):
+        (oid_tag, oid, _), (value_tag, value, _) = elements(pair)
+        if tag != SEQUENCE or oid_tag != _OBJECT or oid in fields:
             raise ValueError("extension is not a list of distinct OIDs and values")
         fields[oid] = (value_tag, value)
     return fields
@@ -161,22 +161,7 @@ def _boolean(configuration: Fields, arc: int) -> bool | None:
 
 
 def _only(data: bytes) -> bytes:
-    ((tag, value, _),) = _elements(data)
-    if tag != _SEQUENCE:
+    ((tag, value, _),) = elements(data)
+    if tag != SEQUENCE:
         raise ValueError("extension is no SEQUENCE")
     return value
-
-
-def _elements(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Tag, value and whole text of each DER element (definite lengths below 64 KiB)."""
-    at = 0
-    while at < len(data):
-        tag, length, start = data[at], data[at + 1], at + 2
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(data[at + 2 : start])
-        end = start + length
-        if end > len(data):
-            raise ValueError("element runs over the end")
-        yield tag, data[start:end], data[at:end]
-        at = end

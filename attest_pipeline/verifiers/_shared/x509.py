@@ -15,15 +15,19 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.der import SEQUENCE, elements
 
 MAX_CERTIFICATE: Final = 16 * 1024
 MAX_CRL: Final = 4 * 1024 * 1024
 MAX_PATH: Final = 8
 _PEM_BEGIN: Final = b"-----BEGIN"
 _PEM_CERTIFICATE_END: Final = b"-----END CERTIFICATE-----"
+_FILL: Final = b" \t\r\n\0"
+"""What may stand behind a PEM text: quotes end their chains with a NUL, and buffers are filled up with zeros."""
 _PARSED_LATE: Final = (
     "subject", "issuer", "extensions", "signature_hash_algorithm", "signature_algorithm_parameters",
 )  # fmt: skip
@@ -63,10 +67,15 @@ class Crl(NamedTuple):
 
 @lru_cache(maxsize=256)
 def load_certificate(data: bytes) -> x509.Certificate:
-    """Certificate from DER or PEM, every part that is read later parsed. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
+    """Certificate from DER, or the first from PEM, every part that is read later parsed.
+
+    Raises BadEvidence(MALFORMED | TOO_LARGE).
+    """
     if len(data) > MAX_CERTIFICATE:
         raise BadEvidence(Reason.TOO_LARGE, f"certificate of {len(data)} bytes")
     pem = data.lstrip().startswith(_PEM_BEGIN)
+    if pem:
+        _check_pem_end(data)
     try:
         with _quiet():
             certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
@@ -75,6 +84,8 @@ def load_certificate(data: bytes) -> x509.Certificate:
                 getattr(certificate, part)
     except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.MALFORMED, f"no X.509 certificate: {str(error)[:120]}") from None
+    if not _names_one_algorithm(certificate.public_bytes(Encoding.DER)):
+        raise BadEvidence(Reason.MALFORMED, "certificate names another signature algorithm than it signs")
     return certificate
 
 
@@ -84,7 +95,24 @@ def load_bundle(data: bytes) -> tuple[x509.Certificate, ...]:
     blocks = [block + _PEM_CERTIFICATE_END for block in data.split(_PEM_CERTIFICATE_END)[:-1]]
     if not blocks or len(blocks) > MAX_PATH:
         raise BadEvidence(Reason.MALFORMED, f"PEM bundle of {len(blocks)} certificates")
+    _check_pem_end(data)
     return tuple(load_certificate(block[block.find(_PEM_BEGIN) :]) for block in blocks)
+
+
+def _check_pem_end(data: bytes) -> None:
+    """Require that nothing follows the last certificate of a PEM text, such as one whose end mark is broken."""
+    if data.rpartition(_PEM_CERTIFICATE_END)[2].strip(_FILL):
+        raise BadEvidence(Reason.MALFORMED, "bytes behind the last certificate in PEM")
+
+
+def _names_one_algorithm(signed: bytes) -> bool:
+    """Whether a certificate or CRL signs the algorithm that it names beside the signature (RFC 5280, 4.1.1.2, 5.1.1.2).
+
+    In what is signed, it is the first SEQUENCE of both. Else whoever passes it on could choose the algorithm.
+    """
+    ((_, parts, _),) = elements(signed)
+    (_, body, _), (_, _, named), _ = elements(parts)
+    return named == next(text for tag, _, text in elements(body) if tag == SEQUENCE)
 
 
 @lru_cache(maxsize=8192)
@@ -121,7 +149,7 @@ def prove_path(
     """Path from the leaf through the pool to a pinned root key, every certificate valid at `now`.
 
     The pool may be in any order and may hold strangers. `roots` are DER SubjectPublicKeyInfo; a root certificate in
-    the pool is a convenience, its key decides. Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
+    the pool is a convenience, the pinned key decides, but it must be whole. Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
     """
     path = signed_path(leaf, tuple(pool), roots)
     check_window(path.not_before, path.not_after, now, "certificate chain")
@@ -147,6 +175,7 @@ def signed_path(leaf: x509.Certificate, pool: tuple[x509.Certificate, ...], root
         if len(path) >= MAX_PATH:
             raise BadEvidence(Reason.BAD_CHAIN, f"chain of more than {MAX_PATH} certificates")
         path.append(_issuer_of(path, pool))
+    _check_root_certificate(path[-1], pool, root)
     return Path(
         tuple(path),
         tuple(map(serial_number, path)),
@@ -162,6 +191,27 @@ def _root_of(certificate: x509.Certificate, roots: frozenset[bytes]) -> bytes | 
     if held in roots:
         return held
     return next((root for root in roots if _signed_by(certificate, load_spki(root))), None)
+
+
+def _check_root_certificate(last: x509.Certificate, pool: tuple[x509.Certificate, ...], root: bytes) -> None:
+    """Require that a certificate of the root's name in the pool, if there is any, is one of the root.
+
+    It proves nothing that the pinned key does not, but a chain is taken as a whole or not at all.
+    """
+    named = [candidate for candidate in pool if candidate.subject == last.issuer]
+    if named and not any(_is_crossed(candidate, root) or is_root(candidate, root) for candidate in named):
+        raise BadEvidence(Reason.BAD_SIGNATURE, f"certificate {_name(named[0])} is not that of the pinned root")
+
+
+def _is_crossed(certificate: x509.Certificate, root: bytes) -> bool:
+    """Whether somebody else certified the pinned key."""
+    return certificate.issuer != certificate.subject and _unproven_key(certificate).spki == root
+
+
+def is_root(certificate: x509.Certificate, root: bytes) -> bool:
+    """Whether the certificate holds the pinned key (DER SubjectPublicKeyInfo) and is signed by it."""
+    held = _unproven_key(certificate)
+    return held.spki == root and _signed_by(certificate, held)
 
 
 def _issuer_of(path: list[x509.Certificate], pool: tuple[x509.Certificate, ...]) -> x509.Certificate:
@@ -235,7 +285,9 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
         with _quiet():
             crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
             serials = frozenset(entry.serial_number for entry in crl)
-            genuine = crl.issuer == issuer and _signed_by(crl, key)
+            genuine = (
+                crl.issuer == issuer and _signed_by(crl, key) and _names_one_algorithm(crl.public_bytes(Encoding.DER))
+            )
     except _PARSE_ERRORS as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
     if not genuine:
