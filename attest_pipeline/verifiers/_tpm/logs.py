@@ -11,6 +11,8 @@ from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers._tpm.quote import Proof
 
 IMA_PCR: Final = 10
+_PCRS: Final = frozenset(range(24))
+"""Registers of a TPM (PC Client Platform TPM Profile 1.05, section 4.6)."""
 _AGGREGATED: Final = {"sha1": (8,)}
 """Bank → how many PCRs, from PCR 0 on, the kernel may have put into the boot aggregate of that bank."""
 _AGGREGATED_ELSE: Final = (8, 10)
@@ -33,12 +35,12 @@ def check_logs(proof: Proof, evidence: Evidence) -> Logs:
     """
     logs, aggregated = [], False
     if (log := evidence.items.get("event_log")) is not None:
-        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs.values))
+        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs.values, _PCRS))
     if (log := evidence.items.get("ima_log")) is not None:
         replay, aggregate = read_ima(log, proof.quote.bank, frozenset({IMA_PCR}))
         aggregated = aggregate is not None and _check_boot_aggregate(proof, aggregate)
         files = replay._replace(events=replay.events[1:]) if aggregated else replay
-        logs.append(explain(LogName.IMA, log, files, proof.pcrs.values))
+        logs.append(explain(LogName.IMA, log, files, proof.pcrs.values, _PCRS))
     return Logs(tuple(logs), aggregated)
 
 

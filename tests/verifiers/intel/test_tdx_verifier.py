@@ -144,6 +144,13 @@ def test_a_log_that_explains_no_rtmr_is_no_log_of_this_td() -> None:
     assert refusal("tdx", log=ccel((0, bytes(48)), (5, bytes(48)))) is Reason.LOG_MISMATCH
 
 
+@pytest.mark.parametrize("register", [0, 5, 2**32 - 1])
+def test_a_log_of_a_register_that_a_td_does_not_have_is_refused(register: int) -> None:
+    data = td_with((hashlib.sha384(bytes(48) + b"\x07" * 48).digest(),) * 4)
+    log = ccel((1, b"\x07" * 48), (register, b"\x07" * 48))
+    assert refusal("tdx", data, log=log, challenge=None) is Reason.LOG_MISMATCH
+
+
 @pytest.mark.parametrize("log", [b"", b"garbage", bytes(100)])
 def test_a_log_that_is_none_is_malformed(log: bytes) -> None:
     assert refusal("tdx", log=log) is Reason.MALFORMED

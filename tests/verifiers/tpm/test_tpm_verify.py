@@ -15,6 +15,7 @@ from tpm_lab import CHALLENGE, attest, flipped, pcr_json, public_pem, sign, spki
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, Endorsements, Evidence
+from attest_pipeline.simulator import tpm_quote
 from attest_pipeline.simulator.pki import Identity, Pki
 from attest_pipeline.simulator.tpm import _AIK_CERTIFICATE, _SIGNS, TpmVendor
 from attest_pipeline.verifiers._shared.x509 import MAX_PATH, load_certificate, public_key
@@ -277,11 +278,12 @@ def test_a_log_that_says_something_else_is_refused() -> None:
     items = VENDOR.evidence(3, CHALLENGE).items
     digest = hashlib.sha256(b"simulated firmware").digest()
     place = items["event_log"].index(digest)
-    altered = {
-        "event_log": flipped(items["event_log"], place),
-        "ima_log": items["ima_log"].replace(b"/usr/bin/simulated", b"/usr/bin/dissembled"),
-    }
-    for item, log in altered.items():
+    altered = (
+        ("event_log", flipped(items["event_log"], place)),
+        ("event_log", tpm_quote.event_log([*tpm_quote.BOOT, (24, b"a register that no TPM has")])),
+        ("ima_log", items["ima_log"].replace(b"/usr/bin/simulated", b"/usr/bin/dissembled")),
+    )
+    for item, log in altered:
         with pytest.raises(BadEvidence) as refused:
             prove(simulated(**{item: log}))
         assert refused.value.reason is Reason.LOG_MISMATCH

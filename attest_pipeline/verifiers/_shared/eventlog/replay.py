@@ -1,7 +1,7 @@
 """What a log says, and how much of it the registers that a TEE has signed bear out."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -15,12 +15,16 @@ class Replay(NamedTuple):
     events: tuple[LoggedEvent, ...]
 
 
-def explain(name: LogName, log: bytes, replay: Replay, signed: Mapping[int, bytes]) -> EventLog:
+def explain(
+    name: LogName, log: bytes, replay: Replay, signed: Mapping[int, bytes], unsigned: Set[int] = frozenset()
+) -> EventLog:
     """The log as far as it explains signed registers, which are given by the log's numbers.
 
-    A register that the log does not extend is not compared. One that is not signed cannot be: its events are proven by
-    nothing and left out. Raises BadEvidence(LOG_MISMATCH).
+    A register that the log does not extend is not compared. One that the TEE has and did not sign (`unsigned`) cannot
+    be: its events are proven by nothing and left out. Raises BadEvidence(LOG_MISMATCH), also for any other register.
     """
+    if not replay.registers.keys() <= signed.keys() | unsigned:
+        raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log extends a register that the TEE does not have")
     explained = tuple(sorted(replay.registers.keys() & signed.keys()))
     if not explained:
         raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log extends no signed register")
