@@ -67,7 +67,7 @@ def _answer(verifiers: Mapping[str, Verifier], line: bytes) -> Response | None:
 
 def _malformed(line: bytes) -> Response | None:
     try:
-        return Response(_id_decoder.decode(line).id, Outcome.ERROR, Reason.MALFORMED)
+        return Response(_id_decoder.decode(line).id, Outcome.REJECTED, Reason.MALFORMED)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
 

@@ -311,9 +311,9 @@ def test_an_unknown_tee_is_unsupported() -> None:
         {"tee": 7},
     ],
 )
-def test_a_malformed_request_with_an_id_is_an_error(changes: dict[str, object]) -> None:
+def test_a_malformed_request_with_an_id_is_rejected(changes: dict[str, object]) -> None:
     answer = _answer(_request(**changes))
-    assert (answer["id"], answer["outcome"], answer["reason"]) == ("1", "error", "malformed")
+    assert (answer["id"], answer["outcome"], answer["reason"]) == ("1", "rejected", "malformed")
 
 
 @pytest.mark.parametrize("line", [b"\n", b"{", b"[]", b"\xff", b'{"id": 7}', b"[" * 100_000], ids=range(6))
