@@ -8,7 +8,10 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Closed list of reason codes: why Evidence was rejected, or why it could not be judged."""
+    """Closed list of reason codes: why Evidence was rejected, or why it could not be judged.
+
+    UNSUPPORTED_FORMAT is said of what a specification defines and this library lacks; any other unknown is MALFORMED.
+    """
 
     # the bytes
     EMPTY = "empty"

@@ -78,7 +78,7 @@ class Report(Struct, frozen=True):
 
 
 def parse(data: bytes) -> Report:
-    """Report out of a request and its response. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
+    """Report out of a request and its response. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED).
 
     What lies behind the signature is refused, but for one byte that occurs in the field.
     """
@@ -126,7 +126,7 @@ def _read_request(cursor: _Cursor) -> bytes:
     if tuple(wanted) != _ALL_SIGNED:
         raise BadEvidence(Reason.MALFORMED, "no SPDM request for all measurements and a signature")
     if version != _VERSION_1_1:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"SPDM of version {version:#04x} instead of 1.1")
+        raise BadEvidence(Reason.MALFORMED, f"SPDM of version {version:#04x} instead of 1.1")
     return bytes(nonce)
 
 

@@ -21,6 +21,10 @@ RSASSA, RSAPSS, ECDSA = "rsassa", "rsapss", "ecdsa"
 _GENERATED: Final = 0xFF544347
 _ATTEST_QUOTE: Final = 0x8018
 _SCHEMES: Final = {0x0014: RSASSA, 0x0016: RSAPSS, 0x0018: ECDSA}
+_OTHER_SCHEMES: Final = frozenset({0x0005, 0x001A, 0x001B, 0x001C})
+"""HMAC, ECDAA, SM2 and ECSCHNORR: defined, and not checked here."""
+_OTHER_HASHES: Final = frozenset({0x0012, 0x0027, 0x0028, 0x0029})
+"""SM3 and SHA-3, likewise."""
 _HEAD: Final = Layout(">IH")
 _CLOCK: Final = Layout(">QIIBQ")
 _SELECTION: Final = Layout(">IHB")
@@ -57,7 +61,7 @@ class Signature(NamedTuple):
 
 @lru_cache(maxsize=64)
 def parse_quote(data: bytes) -> Quote:
-    """Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED).
+    """Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
 
     Remembered for a moment, because its AK is asked for first and it is proven right after.
     """
@@ -84,7 +88,7 @@ def parse_signature(data: bytes) -> Signature:
     reader = _Reader(data, "TPMT_SIGNATURE")
     algorithm = reader.number(2)
     if algorithm not in _SCHEMES:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"signature algorithm {algorithm:#06x}")
+        raise _unknown("signature", algorithm, _OTHER_SCHEMES)
     scheme, hash_name = _SCHEMES[algorithm], _hash_name(reader.number(2))
     parts = (reader.sized(), reader.sized()) if scheme == ECDSA else (reader.sized(),)
     reader.end()
@@ -111,8 +115,13 @@ def _selected(bitmap: bytes) -> tuple[int, ...]:
 
 def _hash_name(algorithm: int) -> str:
     if algorithm not in HASHES:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"hash algorithm {algorithm:#06x}")
+        raise _unknown("hash", algorithm, _OTHER_HASHES)
     return HASHES[algorithm]
+
+
+def _unknown(kind: str, algorithm: int, defined: frozenset[int]) -> BadEvidence:
+    reason = Reason.UNSUPPORTED_FORMAT if algorithm in defined else Reason.MALFORMED
+    return BadEvidence(reason, f"{kind} algorithm {algorithm:#06x}")
 
 
 class _Reader:

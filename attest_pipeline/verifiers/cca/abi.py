@@ -52,11 +52,11 @@ class RealmToken(NamedTuple):
 
 
 def read_platform_token(data: bytes) -> PlatformToken:
-    """Platform token of a known profile. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE)."""
+    """Platform token of a known profile. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     message = read_sign1(data)
     claims = ClaimsSet(cbor.decode(message.payload), "platform token")
     if read_profile(claims) not in PLATFORM_PROFILES:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "platform token of a profile that is not supported")
+        raise BadEvidence(Reason.MALFORMED, "platform token of a profile that is not supported")
     read_ueid(claims, 256)
     platform = read_platform(claims)
     return PlatformToken(message, platform, read_platform_additions(claims) if platform.profile == PLATFORM_2 else None)
@@ -65,13 +65,13 @@ def read_platform_token(data: bytes) -> PlatformToken:
 def read_realm_token(data: bytes, platform_profile: str) -> RealmToken:
     """Realm token of a known profile, its own or, if it names none, that of platform profile 2.0.
 
-    Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED | TOO_LARGE).
+    Raises BadEvidence(MALFORMED | TOO_LARGE).
     """
     message = read_sign1(data)
     claims = ClaimsSet(cbor.decode(message.payload), "realm token")
     profile = read_profile(claims)
     if profile not in REALM_PROFILES:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "realm token of a profile that is not supported")
+        raise BadEvidence(Reason.MALFORMED, "realm token of a profile that is not supported")
     is_2 = profile == REALM_2 or (profile is None and platform_profile == PLATFORM_2)
     realm = read_realm(claims, key_sizes=range(1, _MAX_KEY + 1))
     return RealmToken(message, realm, read_realm_additions(claims) if is_2 else None)

@@ -87,7 +87,7 @@ class Extension(NamedTuple):
 def parse(data: bytes) -> Report:
     """Report: version 1 bare, or either version in the wrapper of the guest's driver, with or without zero padding.
 
-    Raises BadEvidence(MALFORMED | UNSUPPORTED_FORMAT).
+    Raises BadEvidence(MALFORMED).
     """
     if len(data) != WRAPPER + PAGE:
         return _parse_v1(_unpadded(data, V1_SIZE))
@@ -96,7 +96,7 @@ def parse(data: bytes) -> Report:
         return _parse_v1(_unpadded(data[WRAPPER:], V1_SIZE))
     if (magic, flags) == (MAGIC, 1):
         return _parse_v2(_unpadded(data[WRAPPER:], V2_SIZE))
-    raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "report in an unknown wrapper")
+    raise BadEvidence(Reason.MALFORMED, "report in an unknown wrapper")
 
 
 def _unpadded(data: bytes, size: int) -> bytes:

@@ -133,7 +133,7 @@ def _read_report(document: object, size: int) -> Report:
     if payload.scenario == _DAA:
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "report signed by direct anonymous attestation (FP512BN)")
     if payload.scenario not in _SCENARIOS:
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "report of an unknown scenario")
+        raise BadEvidence(Reason.MALFORMED, "report of an unknown scenario")
     _require_algorithms(payload)
     scenarios = [*report.report_sign], [*report.akcert]
     if report.handler != "report-output" or scenarios != ([payload.scenario], [payload.scenario]):
@@ -157,7 +157,7 @@ def _read_report(document: object, size: int) -> Report:
 def read_ak(certificate: bytes) -> AkCertificate:
     """Certificate of an AK by a device root key, as scenario `sce_no_as` has it.
 
-    Raises BadEvidence(MALFORMED | UNSUPPORTED_FORMAT).
+    Raises BadEvidence(MALFORMED).
     """
     document = strict_json.decode(certificate, _AkDocument, "iTrustee AK certificate")
     payload = strict_json.convert(document.payload, _AkPayload, "iTrustee AK payload")
@@ -194,7 +194,7 @@ def read_ak_certificate(certificate: bytes) -> bytes:
 
 def _require_algorithms(payload: _Payload | _AkPayload) -> None:
     if (payload.version, payload.sign_alg, payload.hash_alg) != (VERSION, "PS256", "HS256"):
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, f"not {VERSION} with PS256 and HS256")
+        raise BadEvidence(Reason.MALFORMED, f"not {VERSION} with PS256 and HS256")
 
 
 def _compact(value: object) -> bytes:

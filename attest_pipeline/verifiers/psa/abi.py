@@ -120,7 +120,7 @@ def _read_profile(claims: ClaimsSet) -> str:
     named = claims.optional(claims.text, _EAT_PROFILE)
     profile = claims.optional(claims.text, _LEGACY_LABELS.profile) or LEGACY if named is None else named
     if profile not in _LABELS or (profile == LEGACY) != (named is None):
-        raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "token of a profile that is not supported")
+        raise BadEvidence(Reason.MALFORMED, "token of a profile that is not supported")
     return profile
 
 

@@ -57,11 +57,11 @@ def test_text_behind_a_quote_is_malformed(vectors: Path) -> None:
     [
         (0, struct.pack("<H", 3), Reason.MALFORMED),  # a TDX quote of version 3 does not exist
         (0, struct.pack("<H", 6), Reason.MALFORMED),
-        (2, struct.pack("<H", 3), Reason.UNSUPPORTED_FORMAT),  # ECDSA P-384
-        (2, struct.pack("<H", 0), Reason.UNSUPPORTED_FORMAT),  # EPID
+        (2, struct.pack("<H", 3), Reason.MALFORMED),  # ECDSA P-384
+        (2, struct.pack("<H", 0), Reason.MALFORMED),  # EPID
         (4, struct.pack("<I", 0), Reason.MALFORMED),
         (4, struct.pack("<I", 0x82), Reason.MALFORMED),
-        (12, bytes(16), Reason.UNSUPPORTED_FORMAT),  # QE of another vendor
+        (12, bytes(16), Reason.MALFORMED),  # QE of another vendor
     ],
 )
 def test_a_header_of_another_kind_is_refused(offset: int, value: bytes, reason: Reason) -> None:
@@ -73,6 +73,8 @@ def test_a_header_of_another_kind_is_refused(offset: int, value: bytes, reason: 
     [
         (1, 384, Reason.UNSUPPORTED_FORMAT),
         (4, 648, Reason.UNSUPPORTED_FORMAT),
+        (0, 648, Reason.MALFORMED),
+        (5, 648, Reason.MALFORMED),
         (2, 648, Reason.MALFORMED),
         (3, 584, Reason.MALFORMED),
         (3, 2**32 - 1, Reason.MALFORMED),

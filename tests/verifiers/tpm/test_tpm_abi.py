@@ -58,10 +58,7 @@ def test_what_is_no_quote_over_one_bank_is_malformed(data: bytes) -> None:
 
 def test_a_structure_that_is_cut_anywhere_is_malformed() -> None:
     assert {quote_reason(QUOTE[:end]) for end in range(1, len(QUOTE))} == {Reason.MALFORMED}
-    assert {signature_reason(SIGNATURE[:end]) for end in range(1, len(SIGNATURE))} <= {
-        Reason.MALFORMED,
-        Reason.UNSUPPORTED_FORMAT,
-    }
+    assert {signature_reason(SIGNATURE[:end]) for end in range(1, len(SIGNATURE))} == {Reason.MALFORMED}
 
 
 def test_nothing_and_too_much_are_told_apart() -> None:
@@ -69,11 +66,17 @@ def test_nothing_and_too_much_are_told_apart() -> None:
     assert quote_reason(bytes(MAX_STRUCTURE + 1)) is Reason.TOO_LARGE
 
 
-def test_an_unknown_algorithm_is_not_supported() -> None:
-    unknown = struct.pack(">HB", 0x0012, 3) + b"\1\0\0"
-    assert quote_reason(attest(PCRS, selections=(unknown,))) is Reason.UNSUPPORTED_FORMAT
+@pytest.mark.parametrize(("bank", "reason"), [(0x0012, Reason.UNSUPPORTED_FORMAT), (0x000A, Reason.MALFORMED)])
+def test_a_bank_of_sm3_is_not_supported_and_one_of_no_hash_is_malformed(bank: int, reason: Reason) -> None:
+    selection = struct.pack(">HB", bank, 3) + b"\1\0\0"
+    assert quote_reason(attest(PCRS, selections=(selection,))) is reason
+
+
+def test_a_defined_algorithm_may_be_unsupported_and_any_other_is_malformed() -> None:
     assert signature_reason(b"\0\x05" + SIGNATURE[2:]) is Reason.UNSUPPORTED_FORMAT
     assert signature_reason(SIGNATURE[:2] + b"\0\x12" + SIGNATURE[4:]) is Reason.UNSUPPORTED_FORMAT
+    assert signature_reason(b"\0\x15" + SIGNATURE[2:]) is Reason.MALFORMED
+    assert signature_reason(SIGNATURE[:2] + b"\0\x0a" + SIGNATURE[4:]) is Reason.MALFORMED
 
 
 def test_bytes_behind_a_signature_are_malformed() -> None:
