@@ -148,8 +148,9 @@ def prove_path(
 ) -> Path:
     """Path from the leaf through the pool to a pinned root key, every certificate valid at `now`.
 
-    The pool may be in any order and may hold strangers. `roots` are DER SubjectPublicKeyInfo; a root certificate in
-    the pool is a convenience, the pinned key decides, but it must be whole. Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
+    The pool may be in any order and may hold strangers. `roots` are DER SubjectPublicKeyInfo. A root certificate in the
+    pool is a convenience: the pinned key decides, but an altered one is refused.
+    Raises BadEvidence(BAD_CHAIN | UNTRUSTED_ROOT | EXPIRED | …).
     """
     path = signed_path(leaf, tuple(pool), roots)
     check_window(path.not_before, path.not_after, now, "certificate chain")
