@@ -121,8 +121,8 @@ def read_platform(claims: ClaimsSet, *, signer_sizes: frozenset[int] = DIGESTS) 
         instance_id=claims.octets(256, frozenset({33})),
         lifecycle=read_lifecycle(claims, 2395),
         config=claims.octets(2401, range(1025)),
-        service=claims.optional(claims.text, 2400),
-        hash_algorithm=claims.text(2402),
+        service=read_service(claims, 2400),
+        hash_algorithm=_read_hash(claims, 2402),
         components=read_components(claims, 2399, signer_sizes=signer_sizes),
     )
 
@@ -162,6 +162,22 @@ def read_lifecycle(claims: ClaimsSet, label: Label) -> int:
     return lifecycle
 
 
+def read_service(claims: ClaimsSet, label: Label) -> str | None:
+    """Where the device wants to be verified, if it says so. Raises BadEvidence(MALFORMED) for an empty text."""
+    service = claims.optional(claims.text, label)
+    if service == "":
+        raise BadEvidence(Reason.MALFORMED, "verification service without a name")
+    return service
+
+
+def _read_hash(claims: ClaimsSet, label: Label) -> str:
+    """Name of a hash of SHA-2 (IANA, Hash Function Textual Names). Raises BadEvidence(MALFORMED)."""
+    name = claims.text(label)
+    if name not in _HASHES:
+        raise BadEvidence(Reason.MALFORMED, f"claim {label} names no hash of SHA-2")
+    return name
+
+
 def read_ueid(claims: ClaimsSet, label: Label) -> bytes:
     """Instance id: a UEID of type RAND, 33 bytes. Raises BadEvidence(MALFORMED)."""
     ueid = claims.octets(label, frozenset({33}))
@@ -179,21 +195,18 @@ def read_realm(claims: ClaimsSet, *, key_sizes: range | frozenset[int]) -> Realm
         personalization=claims.octets(44235, frozenset({64})),
         initial=claims.octets(44238, DIGESTS),
         extensible=tuple(extensible.octets(index, DIGESTS) for index in range(4)),
-        hash_algorithm=claims.text(44236),
+        hash_algorithm=_read_hash(claims, 44236),
         key=claims.octets(44237, key_sizes),
-        key_hash=claims.text(44240),
+        key_hash=_read_hash(claims, 44240),
     )
 
 
 def check_binding(platform: Platform, realm: Realm) -> None:
     """Require that the platform vouches for the realm's key: its challenge is the hash of the key claim.
 
-    Raises BadEvidence(MALFORMED | UNBOUND).
+    Raises BadEvidence(UNBOUND).
     """
-    hash_function = _HASHES.get(realm.key_hash)
-    if hash_function is None:
-        raise BadEvidence(Reason.MALFORMED, "realm key hash algorithm is not SHA-2")
-    if hash_function(realm.key).digest() != platform.challenge:
+    if _HASHES[realm.key_hash](realm.key).digest() != platform.challenge:
         raise BadEvidence(Reason.UNBOUND, "the platform token does not vouch for the realm's key")
 
 

@@ -10,7 +10,14 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._arm.token import DIGESTS, Component, read_components, read_lifecycle, read_ueid
+from attest_pipeline.verifiers._arm.token import (
+    DIGESTS,
+    Component,
+    read_components,
+    read_lifecycle,
+    read_service,
+    read_ueid,
+)
 from attest_pipeline.verifiers._shared import cbor
 from attest_pipeline.verifiers._shared.cose import Sign1, read_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
@@ -111,7 +118,7 @@ def _read_claims(claims: ClaimsSet) -> Device:
         boot_seed=_read_boot_seed(claims, labels),
         certification=_read_certification(claims, labels),
         components=_read_components(claims, labels),
-        service=_read_service(claims, labels),
+        service=read_service(claims, labels.service),
     )
 
 
@@ -153,10 +160,3 @@ def _read_components(claims: ClaimsSet, labels: _Labels) -> tuple[Component, ...
     if labels.components in claims:
         raise BadEvidence(Reason.MALFORMED, "token has software components and says that it has none")
     return ()
-
-
-def _read_service(claims: ClaimsSet, labels: _Labels) -> str | None:
-    service = claims.optional(claims.text, labels.service)
-    if not service and service is not None:
-        raise BadEvidence(Reason.MALFORMED, "verification service without a name")
-    return service
