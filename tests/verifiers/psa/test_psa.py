@@ -1,11 +1,8 @@
 """PSA tokens: real ones of three profiles, forgeries signed with real keys, and every byte flipped."""
 
-import base64
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cbor2
 import pytest
 from arm_tokens import ABSENT, Changes, change, flipped, jwk, reason_of
 from verifiers_conformance import run_cases
@@ -24,19 +21,6 @@ NONCE = bytes(range(64))
 CLAIMS = psa_claims(NONCE, INSTANCE)
 LEGACY = as_legacy(CLAIMS)
 COMPONENT = {2: bytes(32), 5: bytes(32)}
-RFC_NAMES = {
-    "eat-profile": 265, "psa-client-id": 2394, "psa-security-lifecycle": 2395, "psa-implementation-id": 2396,
-    "psa-boot-seed": 2397, "psa-certification-reference": 2398, "psa-software-components": 2399, "psa-nonce": 10,
-    "psa-instance-id": 256, "psa-verification-service-indicator": 2400,
-}  # fmt: skip
-LEGACY_NAMES = {
-    "psa-profile": -75000, "psa-client-id": -75001, "psa-security-lifecycle": -75002, "psa-implementation-id": -75003,
-    "psa-boot-seed": -75004, "psa-certification-reference": -75005, "psa-software-components": -75006,
-    "psa-no-software-measurements": -75007, "psa-nonce": -75008, "psa-instance-id": -75009,
-    "psa-verification-service-indicator": -75010,
-}  # fmt: skip
-COMPONENT_NAMES = {"measurement-type": 1, "measurement-value": 2, "version": 4, "signer-id": 5}
-BYTES = {"psa-implementation-id", "psa-boot-seed", "psa-nonce", "psa-instance-id", "measurement-value", "signer-id"}
 
 
 def verify(token: bytes, iak: bytes | None = None, challenge: bytes | None = NONCE) -> Claims:
@@ -250,51 +234,6 @@ def test_a_payload_that_is_no_claims_set_is_malformed(payload: bytes) -> None:
 
 def test_a_token_beyond_the_limit_is_too_large() -> None:
     assert reason_of(lambda: verify(bytes(16 * 1024 + 1))) is Reason.TOO_LARGE
-
-
-# ── claims sets of Veraison, signed with a key of ours ────────────────────────────────────────────────────────────────
-def encoded(claims: dict[str, object], names: dict[str, int]) -> bytes:
-    """A claims set in JSON as the payload of one profile, which leaves out what the profile has no label for."""
-    found = {names[name]: _value(name, value) for name, value in claims.items() if name in names}
-    return arm_token.sign1(IAK, cbor2.dumps(found))
-
-
-def _value(name: str, value: object) -> object:
-    if isinstance(value, list):
-        return [{COMPONENT_NAMES[key]: _value(key, entry) for key, entry in one.items()} for one in value]
-    return base64.b64decode(str(value)) if name in BYTES else value
-
-
-def judged(vectors: Path, kind: str, names: dict[str, int]) -> set[str]:
-    """Names of Veraison's files with claims for that profile that are found valid (or not)."""
-    found = set()
-    for path in sorted((vectors / "rats/claims/psa").glob("*.json")):
-        claims = json.loads(path.read_text())
-        if next(iter(names)) in claims:
-            try:
-                verify(encoded(claims, names), challenge=None)
-            except BadEvidence:
-                found.add((path.stem, "invalid"))
-            else:
-                found.add((path.stem, "valid"))
-    assert len(found) > 20
-    return {name for name, verdict in found if verdict == kind}
-
-
-def test_veraisons_claims_sets_of_2_0_are_told_apart(vectors: Path) -> None:
-    assert judged(vectors, "valid", RFC_NAMES) == {
-        "test-token-valid-full",
-        "test-token-valid-minimalist-p2",
-        "test-boot-seed-invalid-missing",  # mandatory in the legacy profile alone
-    }
-
-
-def test_veraisons_claims_sets_of_the_legacy_profile_are_told_apart(vectors: Path) -> None:
-    assert judged(vectors, "valid", LEGACY_NAMES) == {
-        "test-token-valid-full",
-        "test-token-valid-minimalist-p1",
-        "test-token-valid-minimalist-no-sw-measurements",
-    }
 
 
 # ── mutation ──────────────────────────────────────────────────────────────────────────────────────────────────────────
