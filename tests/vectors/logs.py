@@ -1,12 +1,13 @@
 """Measurement logs: real ones of TDs beside their quotes, and logs alone, replayed against what others found."""
 
-import hashlib
 from datetime import UTC, datetime
 
 from vectors.walk import Book, Outcome
 
 from attest_pipeline.errors import BadEvidence
-from attest_pipeline.verifiers._shared.eventlog import replay_ima_ascii, replay_tcg2
+from attest_pipeline.verifiers._shared.eventlog.banks import BANKS, extend
+from attest_pipeline.verifiers._shared.eventlog.ima import read_ima
+from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 
 PAIRS = {
     "evidence/tdx/v4_gcp_cos113.ccel.bin": "evidence/tdx/v4_gcp_cos113.bin",
@@ -41,9 +42,8 @@ def explain(book: Book) -> None:
                 explain_alone(book, path)
     for path in book.corpus.glob("trustee/eventlog/*_out.json"):
         explain_events(book, path)
-    for path in book.corpus.glob("secgear/ima_uefi/*.ascii.log"):
-        replay_ima_ascii(book.corpus.read(path), "sha256", frozenset(range(24)))
-        book.note(path, Outcome.PARSED, "_shared.eventlog", "an IMA log alone")
+    for path in (*book.corpus.glob("secgear/ima_uefi/*ima*.log"), *book.corpus.glob("secgear/ima_uefi/*ima*.bin")):
+        explain_ima(book, path)
 
 
 def explain_pair(book: Book, log: str, quote: str) -> None:
@@ -60,9 +60,9 @@ def explain_pair(book: Book, log: str, quote: str) -> None:
 def explain_alone(book: Book, path: str) -> None:
     """Replay a log in each bank that it has, and compare with what others found."""
     data, found = book.corpus.read(path), {}
-    for algorithm in ("sha1", "sha256", "sha384", "sha512"):
+    for bank in BANKS:
         try:
-            found[algorithm] = replay_tcg2(data, algorithm)
+            found[bank] = read_tcg2(data, bank).registers
         except BadEvidence as error:
             refusal = error.reason
     if not found:
@@ -76,12 +76,21 @@ def explain_alone(book: Book, path: str) -> None:
 def explain_events(book: Book, path: str) -> None:
     """CoCo's list of a log's events extends the registers to the values that the log replays to."""
     log = path.replace("_out.json", "")
+    bank = "sm3" if "csv" in path else "sha384"
     registers: dict[int, bytes] = {}
     for event in book.corpus.json(path)["uefi_event_logs"]:
-        digests = {one["alg"]: bytes.fromhex(one["digest"]) for one in event["digests"]}
-        if event["type_name"] != "EV_NO_ACTION" and "SHA-384" in digests:
-            before = registers.get(event["index"], bytes(48))
-            registers[event["index"]] = hashlib.sha384(before + digests["SHA-384"]).digest()
-    if registers:
-        assert dict(replay_tcg2(book.corpus.read(log), "sha384")) == registers, path
+        (digest,) = (bytes.fromhex(one["digest"]) for one in event["digests"]) if event["digests"] else (b"",)
+        if event["type_name"] != "EV_NO_ACTION":
+            extend(registers, event["index"], digest, BANKS[bank])
+    assert dict(read_tcg2(book.corpus.read(log), bank).registers) == registers, path
     book.note(path, Outcome.EXPECTATION, "_shared.eventlog", f"of {log}")
+
+
+def explain_ima(book: Book, path: str) -> None:
+    """Replay an IMA log, and compare with the PCR 10 that others found."""
+    data, recorded = book.corpus.read(path), book.corpus.json("secgear/expected.json")
+    expected = recorded.get(path.removeprefix("secgear/"), {})
+    for bank in BANKS:
+        replay, _ = read_ima(data, bank, frozenset(range(24)))
+        assert replay.registers[10].hex() == expected.get(f"pcr10_{bank}", replay.registers[10].hex()), (path, bank)
+    book.note(path, Outcome.PARSED, "_shared.eventlog", "an IMA log alone")

@@ -41,7 +41,6 @@ NOT_OURS = {
     "rats/cmw/*.json": "CMW in JSON: collections are read in CBOR",
     "rats/results/*.json": "results of Veraison's verifier: policies differ",
     "rats/sevsnp/sevsnp-ratsd-*": "RATSd's collection of CMWs, its claims and environment",
-    "secgear/ima_uefi/*.bin": "IMA log in the kernel's binary form: the ASCII form is read",
     "trustee/jwk/*": "JWKs with x5c, by which CoCo's broker finds the keys of its tokens",
 }
 """Pattern → why the files are not ours, the first that matches; each is also refused as Evidence of every TEE."""

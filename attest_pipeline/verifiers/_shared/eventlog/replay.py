@@ -1,7 +1,7 @@
 """What a log says, and how much of it the registers that a TEE has signed bear out."""
 
 import hashlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -16,7 +16,7 @@ class Replay(NamedTuple):
 
 
 def explain(
-    name: LogName, log: bytes, replay: Replay, signed: Mapping[int, bytes], unsigned: Set[int] = frozenset()
+    name: LogName, log: bytes, replay: Replay, signed: Mapping[int, bytes], unsigned: frozenset[int] = frozenset()
 ) -> EventLog:
     """The log as far as it explains signed registers, which are given by the log's numbers.
 
