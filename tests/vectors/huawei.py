@@ -5,10 +5,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from vectors.walk import Book, Outcome, Source
+from vectors.walk import Book, Outcome, Source, held, refused
 
 from attest_pipeline.crypto import RsaKey, load_spki
-from attest_pipeline.errors import BadEvidence
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._huawei.device import prove_certificate
 from attest_pipeline.verifiers._huawei.roots import trusted_roots
@@ -37,36 +36,32 @@ def explain(book: Book) -> None:
 
 
 def explain_virtcca(book: Book) -> None:
-    claims = book.holds("virtcca", {**GTA, "event_log": CCEL}, {"ca": CA}, NOW)
+    claims = held(book.prove("virtcca", {**GTA, "event_log": CCEL}, {"ca": CA}, NOW))
     recorded = "secgear/expected.json"
     expected = book.corpus.json(recorded)["virtcca/gta_evidence.json"]
     assert [claims.measurements[f"rem{number}"] for number in range(4)] == expected["rem"]
     assert claims.measurements["rim"] == expected["rim"]
     book.note(recorded, Outcome.EXPECTATION, "virtcca", f"of {GTA['token']} and others")
-    refused = book.prove("virtcca", {**GTA, "ima_log": IMA}, {"ca": CA}, NOW)
-    assert isinstance(refused, BadEvidence)
-    book.note(IMA, Outcome.REJECTED, "virtcca", refused.reason)
+    book.refuse(IMA, "virtcca", book.prove("virtcca", {**GTA, "ima_log": IMA}, {"ca": CA}, NOW))
     unbound, aik = "evidence/virtcca/virtcca_cvm_only.cbor", "evidence/virtcca/virtcca_aik_cert.der"
-    book.fails("virtcca", {"token": unbound, "dev_cert": aik}, {"ca": CA}, NOW)
+    refuse(book, unbound, "virtcca", {"token": unbound, "dev_cert": aik})
     explain_device(book, aik)
     text, twin = "secgear/virtcca/virtcca.cbor", "secgear/virtcca/virtcca_aik_cert.der"
     assert bytes.fromhex(book.corpus.read(text).decode()) == book.corpus.read(unbound)
     refuse(book, text, "virtcca", {"token": book.corpus.read(unbound), "dev_cert": twin})
     explain_device(book, twin)
     forged = "secgear/derived/NEGATIVE_virtcca_forged_cvm_only_token.cbor"
-    book.fails("virtcca", {"token": forged, "dev_cert": GTA["dev_cert"]}, {"ca": CA}, NOW)
+    refuse(book, forged, "virtcca", {"token": forged, "dev_cert": GTA["dev_cert"]})
 
 
 def refuse(book: Book, path: str, tee: str, evidence: dict[str, Source]) -> None:
-    """Explain a file by what it carries being refused."""
-    outcome = book.prove(tee, evidence, {"ca": CA}, NOW)
-    assert isinstance(outcome, BadEvidence), path
-    book.note(path, Outcome.REJECTED, tee, outcome.reason)
+    """Explain a file by the Evidence that it is, or carries, being refused."""
+    book.refuse(path, tee, book.prove(tee, evidence, {"ca": CA}, NOW))
 
 
 def accept(book: Book, path: str, tee: str, evidence: dict[str, Source], challenge: bytes | None = None) -> Claims:
     """Explain a file by what it carries being proven."""
-    claims = book.holds(tee, evidence, {"ca": CA}, NOW, challenge)
+    claims = held(book.prove(tee, evidence, {"ca": CA}, NOW, challenge))
     book.note(path, Outcome.VERIFIED, tee, "in an envelope")
     return claims
 
@@ -98,7 +93,7 @@ def unb64(text: str) -> bytes:
 
 def explain_itrustee(book: Book) -> None:
     for path in ("evidence/itrustee/report_no_as.json", "secgear/itrustee/report.json"):
-        claims = book.holds("itrustee", {"report": path}, {"ca": CA}, NOW)
+        claims = held(book.prove("itrustee", {"report": path}, {"ca": CA}, NOW))
     expected = book.corpus.json("secgear/expected.json")["itrustee/report.json"]
     assert (claims.measurements["ta_img"], claims.measurements["ta_mem"]) == (
         expected["ta_img_hex"],
@@ -108,13 +103,12 @@ def explain_itrustee(book: Book) -> None:
         if path.endswith(".expect.json"):
             book.note(path, Outcome.EXPECTATION, "itrustee", f"of {path.replace('.expect', '')}")
         elif path not in book.pages:
-            book.fails("itrustee", {"report": path}, {"ca": CA}, NOW)
+            refuse(book, path, "itrustee", {"report": path})
 
 
 def explain_provision(book: Book, path: str) -> None:
     """What a device says when its AK is made: signed by its root key, and no report."""
-    refused = book.prove("itrustee", {"report": path}, {"ca": CA}, NOW)
-    assert isinstance(refused, BadEvidence)
+    refused(book.prove("itrustee", {"report": path}, {"ca": CA}, NOW))
     certificate = book.corpus.read(path.replace(".json", ".drk_cert.der"))
     drk = load_spki(prove_certificate(certificate, tuple(map(book.corpus.read, CA)), ROOTS).spki)
     found = book.corpus.json(path)

@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from vectors.walk import Book, Outcome, differing
+from vectors.walk import Book, Outcome, differing, held, refused
 
-from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.errors import Reason
 from attest_pipeline.verifiers.csv import abi
 from attest_pipeline.verifiers.csv.roots import trusted_roots
 from attest_pipeline.verifiers.csv.verify import prove_chip
@@ -16,7 +16,7 @@ ROOTS = trusted_roots({})
 
 def explain(book: Book) -> None:
     report, recorded = f"{ROOM}/report_v1.bin", f"{ROOM}/report_v1.expect.json"
-    claims = book.holds("csv", {"report": report}, {"hsk_cek": f"{ROOM}/hsk_cek.cert"}, NOW)
+    claims = held(book.prove("csv", {"report": report}, {"hsk_cek": f"{ROOM}/hsk_cek.cert"}, NOW))
     assert not differing(book.corpus.json(recorded)["fields"], claims)
     book.note(recorded, Outcome.EXPECTATION, "csv", f"of {report}")
     explain_parts(book)
@@ -40,10 +40,9 @@ def explain_trustee(book: Book) -> None:
         f"{ROOM}/trustee_pek.cert",
         f"{ROOM}/trustee_csv_evidence.json",
     )
-    book.fails("csv", {"report": report}, {}, NOW)
+    book.refuse(report, "csv", book.prove("csv", {"report": report}, {}, NOW))
     other = book.prove("csv", {"report": report}, {"hsk_cek": f"{ROOM}/hsk_cek.cert"}, NOW)
-    assert isinstance(other, BadEvidence)
-    assert other.reason is Reason.BAD_SIGNATURE
+    assert refused(other) is Reason.BAD_SIGNATURE
     parsed = abi.parse(book.corpus.read(report))
     assert parsed.pek == book.corpus.read(pek)
     signer = abi.read_csv(parsed.pek)
@@ -52,6 +51,4 @@ def explain_trustee(book: Book) -> None:
     for path in (document, "trustee/evidence/csv_evidence.json"):
         carried = bytes(book.corpus.json(path)["attestation_report"]["data"])
         assert abi.parse(carried) == parsed
-        refused = book.prove("csv", {"report": carried}, {}, NOW)
-        assert isinstance(refused, BadEvidence)
-        book.note(path, Outcome.REJECTED, "csv", refused.reason)
+        book.refuse(path, "csv", book.prove("csv", {"report": carried}, {}, NOW))

@@ -32,7 +32,7 @@ def explain_quote(book: Book, tee: str, quote: str) -> None:
     """Prove a quote in each recorded run, and compare what was recorded."""
     recorded = quote.replace(".bin", ".expect.json")
     if recorded not in book.corpus.paths:
-        book.fails(tee, {"quote": quote}, {}, LATE)
+        book.refuse(quote, tee, book.prove(tee, {"quote": quote}, {}, LATE))
         return
     expected = book.corpus.json(recorded)
     outcomes = [explain_run(book, tee, quote, run) for run in expected.get("expectations", [])]
@@ -78,7 +78,7 @@ def explain_unendorsed(book: Book, tee: str, quote: str, reasons: str) -> None:
     if reasons:
         book.note(quote, Outcome.REJECTED, tee, reasons)
     else:
-        book.fails(tee, {"quote": quote}, {}, LATE)
+        book.refuse(quote, tee, book.prove(tee, {"quote": quote}, {}, LATE))
 
 
 def explain_collateral(book: Book, path: str) -> None:

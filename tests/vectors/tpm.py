@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vectors import amd
-from vectors.walk import Book, Outcome, Source, standing
+from vectors.walk import Book, Outcome, Source, held, refused, standing
 
 from attest_pipeline.crypto import RsaKey
-from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.errors import Reason
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd.kds import issuer_product
 from attest_pipeline.verifiers._amd.proof import prove_leaf
@@ -54,7 +54,7 @@ def explain_quote(book: Book, name: str) -> None:
         "signature": f"{name}.sig.bin",
         "pcrs": json.dumps(expected["pcrs"]).encode(),
     }
-    claims = book.holds("tpm", evidence, {"ak": f"{name}.ak.pem"}, NOW, challenge)
+    claims = held(book.prove("tpm", evidence, {"ak": f"{name}.ak.pem"}, NOW, challenge))
     assert {f"pcr{number}": value for number, value in expected["pcrs"].items()} == claims.measurements
     assert (claims.fields["clock"], claims.fields["reset_count"]) == (
         expected["attest"]["clock"],
@@ -63,7 +63,7 @@ def explain_quote(book: Book, name: str) -> None:
     if "gce" in name:
         certified = {"ak_cert": f"{ROOM}/gce-cos-85.ak_cert.der", "ca": GOOGLE}
         log = f"{name.rpartition('_')[0]}.eventlog.bin"
-        book.holds("tpm", {**evidence, "event_log": log}, certified, NOW, challenge)
+        held(book.prove("tpm", {**evidence, "event_log": log}, certified, NOW, challenge))
         explain_certified_window(book, evidence, certified)
     book.note(f"{name}.expect.json", Outcome.EXPECTATION, "tpm", f"of {name}.attest.bin")
 
@@ -71,9 +71,7 @@ def explain_quote(book: Book, name: str) -> None:
 def explain_certified_window(book: Book, evidence: dict[str, Source], certified: dict[str, Any]) -> None:
     start, end = book.corpus.window(f"{ROOM}/gce-cos-85.ak_cert.der")
     for at, reason in ((start, Reason.NOT_YET_VALID), (end + timedelta(days=1), Reason.EXPIRED)):
-        outcome = book.prove("tpm", evidence, certified, at)
-        assert isinstance(outcome, BadEvidence)
-        assert outcome.reason is reason
+        assert refused(book.prove("tpm", evidence, certified, at)) is reason
 
 
 def explain_root(book: Book, path: str) -> None:
@@ -99,10 +97,8 @@ def explain_trustee(book: Book) -> None:
 
 def explain_unendorsed(book: Book, path: str, evidence: dict[str, Source]) -> None:
     """A quote under a key that only the evidence names: refused, though it holds as soon as the key is enrolled."""
-    refused = book.prove("tpm", evidence, {}, NOW)
-    assert isinstance(refused, BadEvidence)
-    book.note(path, Outcome.REJECTED, "tpm", refused.reason)
-    book.holds("tpm", evidence, {"ak": evidence["ak_public"]}, NOW)
+    book.refuse(path, "tpm", book.prove("tpm", evidence, {}, NOW))
+    held(book.prove("tpm", evidence, {"ak": evidence["ak_public"]}, NOW))
 
 
 def explain_gta(book: Book) -> None:
@@ -117,9 +113,7 @@ def explain_gta(book: Book) -> None:
                 {str(pcr["pcr_index"]): pcr["pcr_value"] for pcr in found["pcrs"]["pcr_values"]}
             ).encode(),
         }
-        refused = book.prove("tpm", evidence, {"ak_cert": certificate}, NOW)
-        assert isinstance(refused, BadEvidence)
-        book.note(path, Outcome.REJECTED, "tpm", refused.reason)
+        book.refuse(path, "tpm", book.prove("tpm", evidence, {"ak_cert": certificate}, NOW))
 
 
 # ── Azure ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -152,7 +146,7 @@ def prove_snp(book: Book, data: bytes, leaf: bytes, challenge: bytes) -> Claims:
     certificate = load_certificate(leaf)
     ask, ark = amd.chain(issuer_product(certificate)[0].name)
     at = certificate.not_valid_before_utc
-    return book.holds("az-snp-vtpm", {"evidence": data}, {"ask": ask, "ark": ark}, at, challenge)
+    return held(book.prove("az-snp-vtpm", {"evidence": data}, {"ask": ask, "ark": ark}, at, challenge))
 
 
 def prove_td(book: Book, tee: str, evidence: dict[str, Source], challenge: bytes | None) -> Claims:
@@ -163,7 +157,7 @@ def prove_td(book: Book, tee: str, evidence: dict[str, Source], challenge: bytes
         for run in runs
         if (path := f"evidence/{run['collateral']}") in book.corpus.paths
     )
-    return book.holds(tee, evidence, {"collateral": collateral}, at, challenge)
+    return held(book.prove(tee, evidence, {"collateral": collateral}, at, challenge))
 
 
 def explain_azure_parts(book: Book, tee: str) -> None:

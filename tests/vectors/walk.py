@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from attest_pipeline import verifiers
-from attest_pipeline.errors import BadEvidence
+from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
 
 ROOMS = ("evidence", "secgear", "rats", "trustee")
@@ -106,32 +106,21 @@ class Book:
                 self.note(source, Outcome.ENDORSEMENT, tee, f"of {main if isinstance(main, str) else 'evidence'}")
         return claims
 
-    def holds(
-        self,
-        tee: str,
-        evidence: Mapping[str, Source],
-        endorsements: Mapping[str, Source | Sequence[Source]],
-        at: datetime,
-        challenge: bytes | None = None,
-    ) -> Claims:
-        """The claims of Evidence that must hold."""
-        outcome = self.prove(tee, evidence, endorsements, at, challenge)
-        assert isinstance(outcome, Claims), (tee, evidence, outcome)
-        return outcome
+    def refuse(self, path: str, by: str, outcome: Claims | BadEvidence) -> None:
+        """Explain a file by the reason why it did not hold."""
+        self.note(path, Outcome.REJECTED, by, refused(outcome))
 
-    def fails(
-        self,
-        tee: str,
-        evidence: Mapping[str, Source],
-        endorsements: Mapping[str, Source | Sequence[Source]],
-        at: datetime,
-        challenge: bytes | None = None,
-    ) -> None:
-        """Explain the first item by the reason why it must not hold."""
-        outcome = self.prove(tee, evidence, endorsements, at, challenge)
-        assert isinstance(outcome, BadEvidence), (tee, evidence, outcome)
-        main = next(source for source in evidence.values() if isinstance(source, str))
-        self.note(main, Outcome.REJECTED, tee, outcome.reason)
+
+def held(outcome: Claims | BadEvidence) -> Claims:
+    """The claims of Evidence that must hold."""
+    assert isinstance(outcome, Claims), outcome
+    return outcome
+
+
+def refused(outcome: Claims | BadEvidence) -> Reason:
+    """Why Evidence did not hold that must not."""
+    assert isinstance(outcome, BadEvidence), outcome
+    return outcome.reason
 
 
 def standing(claims: Claims) -> str:

@@ -266,10 +266,16 @@ def test_an_unknown_type_is_listed_by_its_number() -> None:
 # ── what signed registers bear out ────────────────────────────────────────────────────────────────────────────────────
 def test_events_of_registers_that_are_not_signed_are_left_out() -> None:
     log = HEADER + EVENT + event(5, (SHA256, b"\x22" * 32))
-    found = explain(LogName.CCEL, log, read_tcg2(log, "sha256"), {1: EXTENDED, 2: bytes(32)})
+    found = explain(LogName.CCEL, log, read_tcg2(log, "sha256"), {1: EXTENDED, 2: bytes(32)}, frozenset({5}))
     assert (found.registers, [one.register for one in found.events]) == ((1,), [1])
     assert found.digest == hashlib.sha256(log).hexdigest()
     assert log_fields((found,)) == {"ccel_digest": found.digest, "ccel_events": 1, "ccel_registers": "1"}
+
+
+def test_a_log_of_a_register_that_the_tee_does_not_have_is_a_mismatch() -> None:
+    log = HEADER + EVENT + event(5, (SHA256, b"\x22" * 32))
+    with pytest.raises(BadEvidence, match="log_mismatch"):
+        explain(LogName.CCEL, log, read_tcg2(log, "sha256"), {1: EXTENDED, 2: bytes(32)}, frozenset({4}))
 
 
 @pytest.mark.parametrize("signed", [{}, {2: EXTENDED}, {1: bytes(32)}])
