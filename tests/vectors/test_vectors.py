@@ -2,17 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 from vectors.others import NOT_OURS
-from vectors.record import RECORD, lines, summary, walk
+from vectors.record import RECORD, lines, summary
 from vectors.walk import Book, Outcome
 
 PAGE = Path(__file__).parents[2] / "docs/vectors.md"
-
-
-@pytest.fixture(scope="module")
-def book(vectors: Path) -> Book:
-    return walk(vectors)
 
 
 def test_no_real_file_is_unexplained(book: Book) -> None:

@@ -66,12 +66,25 @@ class Corpus:
         return instant(start), instant(end)
 
 
+class Trial(NamedTuple):
+    """What stood in front of a verifier."""
+
+    evidence: Evidence
+    endorsements: Endorsements
+    challenge: bytes | None
+    at: datetime
+
+
 class Book:
-    """Explanations by path, made by proving; a file that serves several proofs keeps its first explanation."""
+    """Explanations by path, made by proving; a file that serves several proofs keeps its first explanation.
+
+    `proven` are the trials that held.
+    """
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
         self.pages: dict[str, Explanation] = {}
+        self.proven: list[Trial] = []
         tees = sorted(verifiers.installed() - {"sample"})
         self.verifiers = verifiers.load(tees, {})
 
@@ -92,19 +105,29 @@ class Book:
         given = {name: [one] if isinstance(one, str | bytes) else one for name, one in endorsements.items()}
         items = {name: self.corpus.read(source) for name, source in evidence.items()}
         documents = {name: tuple(map(self.corpus.read, sources)) for name, sources in given.items()}
+        trial = Trial(Evidence(tee, items), Endorsements(documents), challenge, at)
+        outcome = self.run(trial)
+        if isinstance(outcome, Claims):
+            self.proven.append(trial)
+            sources = (*evidence.values(), *(one for several in given.values() for one in several))
+            self._note_proof(outcome, *sources)
+        return outcome
+
+    def run(self, trial: Trial) -> Claims | BadEvidence:
+        """What the verifier says; nothing but these two may come out of it."""
+        verifier = self.verifiers[trial.evidence.tee]
         try:
-            claims = self.verifiers[tee].verify(
-                Evidence(tee, items), Endorsements(documents), challenge=challenge, now=at
-            )
+            return verifier.verify(trial.evidence, trial.endorsements, challenge=trial.challenge, now=trial.at)
         except BadEvidence as error:
             return error
-        main, *others = evidence.values()
+
+    def _note_proof(self, claims: Claims, main: Source, *others: Source) -> None:
         if isinstance(main, str):
-            self.note(main, Outcome.VERIFIED, tee, standing(claims))
-        for source in (*others, *(one for sources in given.values() for one in sources)):
+            self.note(main, Outcome.VERIFIED, claims.tee, standing(claims))
+        served = main if isinstance(main, str) else "evidence"
+        for source in others:
             if isinstance(source, str):
-                self.note(source, Outcome.ENDORSEMENT, tee, f"of {main if isinstance(main, str) else 'evidence'}")
-        return claims
+                self.note(source, Outcome.ENDORSEMENT, claims.tee, f"of {served}")
 
     def refuse(self, path: str, by: str, outcome: Claims | BadEvidence) -> None:
         """Explain a file by the reason why it did not hold."""
