@@ -8,7 +8,7 @@ from vectors.walk import Book, Outcome, Source, differing, held, refused, standi
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims
-from attest_pipeline.verifiers._amd.proof import prove_leaf
+from attest_pipeline.verifiers._amd.proof import Chain, prove_leaf
 from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import load_certificate, public_key, signed_path
 
@@ -73,7 +73,7 @@ def explain_leaf(book: Book, leaf: str) -> None:
     product = "Turin" if "turin" in leaf else "Milan"
     ask, ark = map(book.corpus.read, chain(product))
     try:
-        proven = prove_leaf(book.corpus.read(leaf), ask, ark, frozenset())
+        proven = prove_leaf(Chain(book.corpus.read(leaf), ask, ark), frozenset())
     except BadEvidence as error:
         book.note(leaf, Outcome.REJECTED, "_amd.proof", error.reason)
     else:

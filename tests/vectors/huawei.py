@@ -7,11 +7,10 @@ from typing import Any
 
 from vectors.walk import Book, Outcome, Source, held, refused
 
-from attest_pipeline.crypto import RsaKey, load_spki
+from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.model import Claims
-from attest_pipeline.verifiers._huawei.device import prove_certificate
 from attest_pipeline.verifiers._huawei.roots import trusted_roots
-from attest_pipeline.verifiers._shared.x509 import load_certificate, signed_path
+from attest_pipeline.verifiers._shared.x509 import load_certificate, public_key, signed_path
 from attest_pipeline.verifiers.itrustee.cjson import render
 
 NOW = datetime(2025, 9, 1, tzinfo=UTC)
@@ -109,8 +108,7 @@ def explain_itrustee(book: Book) -> None:
 def explain_provision(book: Book, path: str) -> None:
     """What a device says when its AK is made: signed by its root key, and no report."""
     refused(book.prove("itrustee", {"report": path}, {"ca": CA}, NOW))
-    certificate = book.corpus.read(path.replace(".json", ".drk_cert.der"))
-    drk = load_spki(prove_certificate(certificate, tuple(map(book.corpus.read, CA)), ROOTS).spki)
+    drk = device_key(book, path.replace(".json", ".drk_cert.der"))
     found = book.corpus.json(path)
     signed = base64.urlsafe_b64encode(render(found["payload"]).encode()).rstrip(b"=")
     assert isinstance(drk, RsaKey)
@@ -129,9 +127,11 @@ def explain_itrustee_envelopes(book: Book) -> None:
 
 def explain_device(book: Book, path: str) -> None:
     """Certificates of devices and authorities lead to a pinned root of Huawei."""
-    data = book.corpus.read(path)
-    pool = tuple(map(book.corpus.read, (*CA, *book.corpus.glob("secgear/certs/*"))))
-    proven = prove_certificate(data, pool, ROOTS)
-    assert signed_path(load_certificate(data), tuple(map(load_certificate, pool)), ROOTS) == proven.path
-    held = "the pinned key" if proven.spki in ROOTS else "under a pinned key"
-    book.note(path, Outcome.ENDORSEMENT, "_huawei.device", held)
+    held = device_key(book, path).spki in ROOTS
+    book.note(path, Outcome.ENDORSEMENT, "_huawei.roots", "the pinned key" if held else "under a pinned key")
+
+
+def device_key(book: Book, path: str) -> EcKey | RsaKey:
+    """Key of a certificate that leads to a pinned root."""
+    data, *pool = map(book.corpus.read, (path, *CA, *book.corpus.glob("secgear/certs/*")))
+    return public_key(signed_path(load_certificate(data), tuple(map(load_certificate, pool)), ROOTS).leaf)

@@ -13,7 +13,7 @@ from attest_pipeline.crypto import RsaKey
 from attest_pipeline.errors import Reason
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd.kds import issuer_product
-from attest_pipeline.verifiers._amd.proof import prove_leaf
+from attest_pipeline.verifiers._amd.proof import Chain, prove_leaf
 from attest_pipeline.verifiers._azure.document import read_snp, read_tdx
 from attest_pipeline.verifiers._azure.hcl import SNP, TDX, parse_hcl
 from attest_pipeline.verifiers._shared.x509 import load_certificate, signed_path
@@ -175,7 +175,7 @@ def explain_azure_parts(book: Book, tee: str) -> None:
     for path in book.corpus.glob(f"{room}/vcek*.pem"):
         certificate = load_certificate(book.corpus.read(path))
         ask, ark = map(book.corpus.read, amd.chain(issuer_product(certificate)[0].name))
-        prove_leaf(book.corpus.read(path), ask, ark, frozenset())
+        prove_leaf(Chain(book.corpus.read(path), ask, ark), frozenset())
         book.note(path, Outcome.ENDORSEMENT, "_amd.proof", "proven alone")
     for quote in (
         *book.corpus.glob(f"{room}/td-quote.bin"),
