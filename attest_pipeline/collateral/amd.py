@@ -28,7 +28,7 @@ from attest_pipeline.collateral.records import DAY, FOREVER, WEEK, Lifetime
 from attest_pipeline.errors import BadEvidence
 from attest_pipeline.model import EndorsementKind
 from attest_pipeline.verifiers._amd.kds import PRODUCTS, Product
-from attest_pipeline.verifiers._amd.proof import VENDOR, prove_leaf
+from attest_pipeline.verifiers._amd.proof import VENDOR, Chain, prove_leaf
 from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import load_bundle, load_certificate, prove_crl, public_key, signed_path
 
@@ -161,7 +161,7 @@ class AmdLeaf(_Amd):
         product, chip, tcb = self._parts(key)
         (need,) = self.needs(key)
         try:
-            proven = prove_leaf(only(documents), only(needed[need]), None, self._anchors)
+            proven = prove_leaf(Chain(only(documents), only(needed[need])), self._anchors)
         except BadEvidence as error:
             raise BadCollateral(str(error)) from None
         leaf = proven.leaf
