@@ -28,8 +28,9 @@ _EPOCHS_BYTES: Final = 64 * _MIB
 class Provisioning(Struct, frozen=True, kw_only=True):
     """Sizes in bytes, times in seconds.
 
-    `ack_waits` says after which time unacknowledged Evidence comes again, after its first, second, … delivery; it is
-    delivered `max_deliver` times at most: one more than the attempts after which parse makes a dead letter of it.
+    `ack_waits` says after which time unacknowledged Evidence comes again, after its first, second, … delivery. It is
+    delivered until it is acked: JetStream keeps what it delivers no more without a word, and parse counts for itself
+    when to answer by a dead letter. `max_deliver` is for tests.
     `max_ack_pending` bounds the Evidence inside the pipeline, and so its memory. `duplicate_window` must exceed the
     time in which one Evidence can come again. `atomic_results` stores a frame's results with one fsync: that keeps up
     with `sync_interval: always`; without it, single messages cost the server a third less. `webhook_ack_wait` must
@@ -38,7 +39,7 @@ class Provisioning(Struct, frozen=True, kw_only=True):
     """
 
     ack_waits: tuple[float, ...] = (10.0, 20.0, 30.0, 60.0, 120.0)
-    max_deliver: int = 7
+    max_deliver: int = -1
     max_ack_pending: int = 2048
     duplicate_window: float = _HOUR
     max_message: int = 512 * 1024
@@ -96,7 +97,7 @@ def streams(settings: Provisioning) -> list[dict[str, Any]]:
     evidence = {**_stream(EVIDENCE, settings.evidence_bytes, settings.evidence_age), **window}
     results = {**_stream(RESULTS, settings.results_bytes, settings.results_age), **window}
     epochs = {**_stream(EPOCHS, _EPOCHS_BYTES, 0), "max_msgs_per_subject": settings.epochs_kept}
-    dead = _stream(DEAD, settings.dead_bytes, settings.dead_age)
+    dead = {**_stream(DEAD, settings.dead_bytes, settings.dead_age), **window}
     nodes = {"num_replicas": settings.replicas}
     return [
         {**evidence, **nodes, "retention": "workqueue", "discard": "new", "max_msg_size": settings.max_message},

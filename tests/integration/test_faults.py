@@ -8,14 +8,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import pytest
-from bus_client import Client, over_tick, record
+from bus_client import Client, details, over_tick, record
+from msgspec.structs import replace
 from topologies import QUICK, TENANT, OnNats, eventually, in_memory, on_nats, settings_of
 
 from attest_pipeline import subjects
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.site import Site
 from attest_pipeline.ear import Status
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Reason, Unavailable
 from attest_pipeline.freshness import Tick
 from attest_pipeline.ports import Record
 from attest_pipeline.simulator.device import Vendor
@@ -111,6 +112,24 @@ async def test_a_redelivered_evidence_gives_the_same_bytes_and_one_stored_result
         for number in range(len(records)):
             assert await client.token(f"agent-{number}") == await client.token(f"agent-{number}")
         assert set((await deployment.settled()).values()) == {1}
+
+
+@pytest.mark.integration
+async def test_an_outage_that_outlasts_every_attempt_ends_in_results(site: Site, vendors: Sequence[Vendor]) -> None:
+    impatient = replace(QUICK, ack_waits=(0.3,))
+    async with on_nats(site, STAGES, provisioning=impatient) as deployment:
+        client = await Client.join(deployment)
+        records = list(_records(vendors, await client.tick(), 3))
+        sign = deployment.worker("sign")
+        await sign.stop()
+        await client.bus.store(records)
+        await asyncio.sleep(10 * impatient.ack_waits[0])  # more deliveries than Evidence has attempts
+        await sign.start()
+        assert sorted((await deployment.settled()).values()) == [1] * len(records)
+        assert {details(client.checked(await client.token(f"agent-{number}"))).reason for number in range(len(records))} == {
+            Reason.DELIVERIES_EXHAUSTED
+        }
+        assert sorted((await deployment.counts(subjects.DEAD)).values()) == [1] * len(records)
 
 
 # ── the control, in memory ────────────────────────────────────────────────────────────────────────────────────────────
