@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
@@ -22,6 +22,7 @@ Handoff = Callable[[Frame], Awaitable[None]]
 
 T = TypeVar("T")
 _VERSIONS_KEPT: Final = 8
+"""Of each tenant."""
 _WAITING_MOST: Final = 512
 """Results that may wait for a store; with them and one more frame a store is still one batch."""
 _TEES: Final = verifiers.installed()
@@ -36,7 +37,7 @@ class Versioned(Generic[T]):
         """`build` makes the stage of one version."""
         self._configs = configs
         self._build = build
-        self._built: dict[str, T] = {}
+        self._built: dict[str, dict[str, T]] = defaultdict(dict)
 
     async def current(self, tenant: str) -> tuple[str, T]:
         """The tenant's current version and its stage. Raises Unavailable if it has none that can be used here."""
@@ -48,12 +49,13 @@ class Versioned(Generic[T]):
 
     async def of(self, tenant: str, version: str) -> T:
         """Stage of that version. Raises Unavailable if it is not in the store, or cannot be used here."""
-        if version not in self._built:
+        built = self._built[tenant]
+        if version not in built:
             stage = self._made(await self._configs.version(tenant, version))
-            if len(self._built) >= _VERSIONS_KEPT:
-                del self._built[next(iter(self._built))]
-            self._built[version] = stage
-        return self._built[version]
+            if len(built) >= _VERSIONS_KEPT:
+                del built[next(iter(built))]
+            built[version] = stage
+        return built[version]
 
     def _made(self, loaded: Loaded) -> T:
         """One tenant's version that this host cannot run, for want of a plugin, stops no other tenant."""

@@ -4,6 +4,7 @@ Every document and version is named by its SHA-256 and checked on the way in, so
 nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -15,6 +16,8 @@ from attest_pipeline.owner.tenant import digest, version_of
 from attest_pipeline.ports import Bus
 
 BUCKET: Final = "config"
+_KEPT: Final = 8
+"""Versions of each tenant that a worker remembers; older ones are read again when a late frame names one."""
 
 
 class Loaded(NamedTuple):
@@ -38,7 +41,7 @@ class ConfigStore:
     def __init__(self, bus: Bus) -> None:
         """Read through the bus; call `follow` in a task to learn of changes."""
         self._bus = bus
-        self._versions: dict[str, Loaded] = {}
+        self._versions: dict[str, dict[str, Loaded]] = defaultdict(dict)
         self._current: dict[str, Loaded] = {}
 
     async def follow(self) -> None:
@@ -57,9 +60,12 @@ class ConfigStore:
 
     async def version(self, tenant: str, version: str) -> Loaded:
         """A version by its digest. Raises Unavailable if the store does not hold exactly that."""
-        if version not in self._versions:
-            self._versions[version] = await self._load(tenant, version)
-        return self._versions[version]
+        known = self._versions[tenant]
+        if version not in known:
+            known[version] = await self._load(tenant, version)
+            if len(known) > _KEPT:
+                del known[next(iter(known))]
+        return known[version]
 
     async def _load(self, tenant: str, version: str) -> Loaded:
         data = await self._bus.get(BUCKET, f"version.{tenant}.{version}")

@@ -81,3 +81,13 @@ async def test_a_document_that_is_missing_or_altered_is_not_used(bus: InMemoryBu
         await bus.put(BUCKET, key, document)
     with pytest.raises(Unavailable, match="is not in the store"):
         await ConfigStore(bus).version("acme", FIRST.version)
+
+
+async def test_a_worker_remembers_a_few_versions_and_reads_the_others_again(bus: InMemoryBus) -> None:
+    store = ConfigStore(bus)
+    versions = [_version(f"urn:{number}") for number in range(2 * config_store._KEPT)]
+    for config in versions:
+        await config_store.publish(bus, config, DOCUMENTS)
+        assert (await store.version("acme", config.version)).config == config
+    assert list(store._versions["acme"]) == [config.version for config in versions[-config_store._KEPT :]]
+    assert (await store.version("acme", versions[0].version)).config == versions[0]

@@ -58,6 +58,18 @@ async def test_a_stage_is_built_once_for_each_version_and_the_oldest_is_let_go(b
     assert built[8:] == ["urn:8", "urn:0"]
 
 
+async def test_many_tenants_do_not_push_out_one_anothers_stages(bus: InMemoryBus) -> None:
+    built: list[str] = []
+    stages = Versioned(ConfigStore(bus), lambda loaded: built.append(loaded.config.tenant))
+    for _ in range(2):
+        for number in range(20):
+            config = replace(token_lab.CONFIG, tenant=f"t{number}")
+            config = replace(config, version=version_of(config))
+            await config_store.publish(bus, config, {})
+            await stages.of(config.tenant, config.version)
+    assert len(built) == 20
+
+
 async def test_a_version_that_this_host_cannot_run_is_unavailable_and_not_remembered(bus: InMemoryBus) -> None:
     answers = iter([Misconfigured("no plugin"), None])
 
