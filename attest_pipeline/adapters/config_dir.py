@@ -55,7 +55,11 @@ def write_endorsements(directory: Path, endorsements: dict[str, tuple[bytes, ...
 
 
 def _files(directory: Path, suffix: str) -> list[Path]:
-    return sorted(path for path in directory.rglob(f"*{suffix}") if path.is_file())
+    """Files below a directory; those of editors (`.x.swp`, `x~`) are nobody's configuration, links to nowhere are."""
+    found = (
+        path for path in directory.rglob(f"*{suffix}") if not (path.name.startswith(".") or path.name.endswith("~"))
+    )
+    return sorted(path for path in found if path.is_file() or not path.exists())
 
 
 def _decoded(path: Path, kind: type[T]) -> T:

@@ -89,6 +89,20 @@ def test_endorsements_are_found_as_they_were_written(directory: Path, defaults: 
     assert {name: tuple(documents[one] for one in found) for name, found in config.endorsements.items()} == written
 
 
+def test_what_an_editor_leaves_behind_is_no_configuration(directory: Path, defaults: Path) -> None:
+    for file in ("endorsements/amd-crl/.milan.swp", "endorsements/amd-crl/milan~", "reference-values/.a.json"):
+        _write(directory / file, b"half of a document")
+    config = _read(directory, defaults)
+    assert (config.endorsements, config.reference_values) == ({}, ())
+
+
+def test_a_link_to_nowhere_is_no_missing_reference_value_set(directory: Path, defaults: Path) -> None:
+    _write(directory / "reference-values" / "a.json", json.dumps(REFERENCES).encode())
+    (directory / "reference-values" / "b.json").symlink_to(directory / "nowhere")
+    with pytest.raises(Misconfigured, match=r"b\.json"):
+        _read(directory, defaults)
+
+
 def test_a_trust_anchor_belongs_to_the_vendor_of_its_directory(directory: Path, defaults: Path) -> None:
     _write(directory / "trust-anchors" / "amd" / "root.pem", _pem())
     ((vendor, spki),) = [(anchor.vendor, anchor.spki) for anchor in _read(directory, defaults).trust_anchors]
