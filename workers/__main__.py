@@ -8,7 +8,7 @@ from typing import Final
 
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.nats_bus import NatsBus
-from attest_pipeline.errors import AttestationError
+from attest_pipeline.errors import AttestationError, Misconfigured
 from workers import _process, _settings
 
 KINDS: Final = ("all", "appraise", "bell", "collateral", "config", "match", "parse", "sign", "webhook")
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         asyncio.run(_main(arguments[0], settings))
     except AttestationError as error:
         print(error, file=sys.stderr)
-        return _INFRASTRUCTURE
+        return _USAGE if isinstance(error, Misconfigured) else _INFRASTRUCTURE
     return 0
 
 

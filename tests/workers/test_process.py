@@ -115,9 +115,18 @@ def quiet_logging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quiet_logging")
-def test_missing_credentials_are_an_infrastructure_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["match"]) == 4
+def test_a_missing_setting_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["match"]) == 2
     assert "no broker credentials" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quiet_logging")
+def test_a_broker_that_is_away_is_an_infrastructure_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect(*_: object, **__: object) -> InMemoryBus:
+        raise Unavailable("nobody listens")
+
+    monkeypatch.setattr(NatsBus, "connect", connect)
+    assert command.main(["match"]) == 4
 
 
 @pytest.mark.usefixtures("quiet_logging")
