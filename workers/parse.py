@@ -15,6 +15,7 @@ from attest_pipeline import freshness, subjects
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.collateral_cache import CollateralCache
 from attest_pipeline.adapters.config_store import Loaded
+from attest_pipeline.adapters.site import read_nonce_key
 from attest_pipeline.errors import Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
 from attest_pipeline.jws import BadToken, Jwk, Jwks
@@ -231,7 +232,7 @@ class Intake:
 
 async def run(process: Process, handoff: Handoff | None = None) -> None:
     """Run the parse stage; frames go to match over the bus unless a handoff says otherwise."""
-    nonce_key = process.settings.path("nonce_key").read_bytes()
+    nonce_key = read_nonce_key(process.settings.path("nonce_key"))
     collateral = CollateralCache(process.clock) if process.settings.collateral else None
     intake = Intake(
         process,

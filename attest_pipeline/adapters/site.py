@@ -5,17 +5,23 @@
 <state>/config/<tenant>/                      what the Verifier Owner edits (see `config_dir`)
 <state>/broker/                               server configuration, credentials, JetStream store
 <state>/collateral/                           settings.json, imported/, what the collateral worker fetched
+<state>/lock                                  held while a stack runs
 <state>/logs/                                 one file for each process
 """
 
+import contextlib
+import fcntl
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from attest_pipeline.adapters import files
 from attest_pipeline.adapters.file_signer import FileSigner
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
 from attest_pipeline.subjects import checked_name
 
@@ -96,6 +102,25 @@ def ensure(site: Site) -> None:
             DEFAULT_TENANT,
             TenantSettings(issuer=issuer(DEFAULT_TENANT), audience=DEFAULT_TENANT, tees=DEFAULT_TEES),
         )
+
+
+@contextlib.contextmanager
+def claimed(site: Site) -> Iterator[None]:
+    """Hold a state directory for one stack: two servers would write one store. Raises Misconfigured."""
+    with (site.root / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Misconfigured(f"another stack runs on {site.root}: stop it, or name another --state") from None
+        yield
+
+
+def read_nonce_key(path: Path) -> bytes:
+    """Secret of stateless nonces. Raises Misconfigured if it could be guessed."""
+    key = files.read(path)
+    if len(key) < _NONCE_KEY_BYTES:
+        raise Misconfigured(f"{path} has {len(key)} bytes, and could be guessed: remove it, `attest up` makes another")
+    return key
 
 
 def issuer(tenant: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from attest_pipeline.adapters import config_dir
 from attest_pipeline.adapters.file_signer import FileSigner
-from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, add_tenant, ensure
+from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, add_tenant, claimed, ensure, read_nonce_key
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.jws import Jwks
 from attest_pipeline.owner.tenant import TenantSettings
@@ -62,3 +62,18 @@ def test_two_sites_share_no_secret(site: Site, tmp_path: Path) -> None:
 def test_a_tenant_has_a_name_that_is_one_token(site: Site, name: str) -> None:
     with pytest.raises(Misconfigured, match="a name must be"):
         add_tenant(site, name, TenantSettings(issuer="i", audience="a", tees=("tdx",)))
+
+
+def test_a_state_directory_is_for_one_stack_at_a_time(site: Site) -> None:
+    with claimed(site), pytest.raises(Misconfigured, match="another stack runs on"), claimed(site):
+        pass
+    with claimed(site):
+        pass
+
+
+@pytest.mark.parametrize("key", [b"", bytes(31)])
+def test_a_nonce_key_that_could_be_guessed_is_refused(site: Site, key: bytes) -> None:
+    assert read_nonce_key(site.nonce_key) == site.nonce_key.read_bytes()
+    site.nonce_key.write_bytes(key)
+    with pytest.raises(Misconfigured, match=f"has {len(key)} bytes"):
+        read_nonce_key(site.nonce_key)
