@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from attest_pipeline.adapters import children
 from attest_pipeline.adapters.nats_config import (
     SERVICE,
     BrokerSpec,
@@ -63,9 +64,14 @@ class Broker:
     @property
     def pid(self) -> int:
         """Process id of the running server. Raises Unavailable while there is none."""
-        if self._process is None:
+        if self._process is None or self._process.returncode is not None:
             raise Unavailable("nats-server is not running")
         return self._process.pid
+
+    @property
+    def died(self) -> bool:
+        """Whether the server ended though nobody told it to."""
+        return self._process is not None and self._process.returncode is not None
 
     def credentials(self, user: str, tenant: str = "") -> Path:
         """Credentials file of a worker kind, or of a user of a tenant."""
@@ -76,10 +82,8 @@ class Broker:
 
         Raises Misconfigured if it ends at once, Unavailable if it is not ready in time.
         """
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                str(server_binary()), "--config", str(self.write_config()), stdout=log, stderr=log
-            )
+        command = (str(server_binary()), "--config", str(self.write_config()))
+        self._process = await children.start(*command, log=self._log)
         try:
             await asyncio.wait_for(self._until_ready(self._process), _START_SECONDS)
         except TimeoutError:
@@ -100,11 +104,11 @@ class Broker:
 
     async def kill(self) -> None:
         """Kill the server without warning; `start` brings it back on the same port and store."""
-        if self._process is not None:
+        process, self._process = self._process, None
+        if process is not None:
             with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-            self._process = None
+                process.kill()
+            await process.wait()
 
     def write_config(self) -> Path:
         """Write configuration and missing credentials; returns the configuration file."""
@@ -125,7 +129,6 @@ class Broker:
                 await _figures(self._spec.http_port, "healthz")
                 return
             await asyncio.sleep(_LOOK_SECONDS)
-        self._process = None
         last = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
         raise Misconfigured(f"nats-server ended at once: {last}")
 

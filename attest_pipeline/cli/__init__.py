@@ -63,3 +63,6 @@ def main() -> None:
     except (AttestationError, BadToken) as error:
         complain(str(error))
         sys.exit(exit_code(error))
+    except OSError as error:  # a disk that is full, a directory that is not ours
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(exit_code(error))

@@ -11,12 +11,12 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters import config_dir, files
 from attest_pipeline.adapters.broker import Broker
 from attest_pipeline.adapters.nats_config import PROVISIONER, SERVICE, BrokerSpec, Tenant, credentials_file
 from attest_pipeline.adapters.provision import provision as provision_broker
 from attest_pipeline.adapters.site import Site, ensure
-from attest_pipeline.cli.stack import ROOT, STAGES, settings_of
+from attest_pipeline.cli.stack import ROOT, STAGES, agents_of, settings_of
 from attest_pipeline.cli.yaml_text import yaml_text
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.webhook import read_endpoints
@@ -46,12 +46,14 @@ USER attest
 
 def init(
     state: Annotated[Path, typer.Option(help="State directory to make or complete.")] = Path("state"),
-    agent: Annotated[list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated).")] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
+    ] = None,
 ) -> None:
     """Make keys, credentials and the broker's configuration for a deployment by compose.yaml."""
     site = Site(state.resolve())
     ensure(site)
-    agents = tuple(agent or ("agent-1",))
+    agents = agents_of(site, agent or ())
     tenants = tuple(Tenant(name=name, agents=agents) for name in config_dir.tenants(site.config))
     Broker(site.broker, BrokerSpec(store=_STORE, host="0.0.0.0", tenants=tenants)).write_config()  # noqa: S104 - in a container
     if not site.webhooks.exists():
@@ -66,7 +68,7 @@ def provision(
     webhooks: Annotated[Path | None, typer.Option(help="Webhook endpoints, for their consumers.")] = None,
 ) -> None:
     """Make or update the broker's streams, consumers and buckets."""
-    endpoints = read_endpoints(webhooks.read_bytes()) if webhooks is not None and webhooks.exists() else ()
+    endpoints = () if webhooks is None else read_endpoints(files.read(webhooks))
     asyncio.run(provision_broker(url, credentials, webhooks=[endpoint.id for endpoint in endpoints]))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import socket
@@ -14,12 +15,12 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from attest_pipeline.adapters import config_dir
+from attest_pipeline.adapters import children, config_dir
 from attest_pipeline.adapters.broker import Broker, durability
-from attest_pipeline.adapters.nats_config import PROVISIONER, BrokerSpec, Tenant
+from attest_pipeline.adapters.nats_config import FLEET, PROVISIONER, RELYING_PARTY, BrokerSpec, Tenant, account_of
 from attest_pipeline.adapters.provision import Provisioning, provision
 from attest_pipeline.adapters.site import Site
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.webhook import Endpoint, read_endpoints
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -27,12 +28,16 @@ ROOT: Final = Path(__file__).resolve().parent.parent.parent
 POLICIES: Final = ROOT / "policies" / "appraisal"
 STAGES: Final = ("parse", "match", "appraise", "sign")
 FUSED: Final = "all"
+_FIRST_AGENT: Final = "agent-1"
 _READY_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 15.0
 _RESTART_SECONDS: Final = 0.5
+_LONGEST_PAUSE: Final = 16 * _RESTART_SECONDS
+"""Before a process that ends again and again is started once more."""
 _PORTS: Final = range(20_000, 32_000)
 """Below those that Linux gives to outgoing connections: one of them could take a port before its listener does."""
 _INHERITED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
+_log: Final = logging.getLogger(__name__)
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -100,15 +105,19 @@ class Worker:
 
     async def _spawn(self) -> None:
         self.starts += 1
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "workers", self.kind, env=self._environment, cwd=ROOT, stdout=log, stderr=log
-            )
+        command = (sys.executable, "-m", "workers", self.kind)
+        self._process = await children.start(*command, log=self._log, env=self._environment, cwd=ROOT)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _RESTART_SECONDS
         while self._process is not None:
-            await self._process.wait()
-            await asyncio.sleep(_RESTART_SECONDS)
+            began = loop.time()
+            code = await self._process.wait()
+            lived = loop.time() - began
+            pause = _RESTART_SECONDS if lived > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+            _log.warning("worker %s ended with %d and is started again; see %s", self.name, code, self._log)
+            await asyncio.sleep(pause)
             await self._spawn()
 
 
@@ -130,10 +139,13 @@ class Stack:
         )
         self.broker = Broker(site.broker, spec)
         self.workers = [self._worker(number, kind) for number, kind in enumerate(self._kinds())]
+        self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start everything and return once every process works. Raises Unavailable or Misconfigured."""
+        self._check_ports()
         await self.broker.start()
+        self._keeper = asyncio.create_task(self._keep_broker())
         webhooks = [endpoint.id for endpoint in self._endpoints()]
         credentials = self.broker.credentials(PROVISIONER)
         settings = msgspec.structs.replace(self._plan.provisioning, atomic_results=self._plan.sync_always)
@@ -154,8 +166,32 @@ class Stack:
 
     async def stop(self) -> None:
         """Drain the workers, then stop the broker."""
+        if self._keeper is not None:
+            self._keeper.cancel()
         await asyncio.gather(*(worker.stop() for worker in self.workers))
         await self.broker.stop()
+
+    def _check_ports(self) -> None:
+        """Whoever answers on a port of ours is taken for ours, so nobody else may."""
+        for port in (self._plan.port, self._plan.monitor, *(worker.health for worker in self.workers)):
+            if not _is_free(port):
+                raise Misconfigured(f"port {port} is in use: does another stack run? `attest up --port` chooses others")
+
+    async def _keep_broker(self) -> None:
+        """Start the server again when it dies; workers and agents wait for it."""
+        while True:
+            await asyncio.sleep(_RESTART_SECONDS)
+            if self.broker.died:
+                _log.warning("nats-server ended and is started again")
+                await self._revive_broker()
+
+    async def _revive_broker(self) -> None:
+        while True:
+            try:
+                return await self.broker.start()
+            except (Misconfigured, Unavailable) as error:
+                _log.warning("%s", error)
+                await asyncio.sleep(_LONGEST_PAUSE)
 
     def _kinds(self) -> Sequence[str]:
         webhook = ("webhook",) if self._endpoints() else ()
@@ -202,6 +238,13 @@ def settings_of(
     }.get(kind, {})
 
 
+def agents_of(site: Site, named: Sequence[str]) -> tuple[str, ...]:
+    """The agents that are named and those that have credentials: who takes the file away takes the right away."""
+    kept = (path.stem for path in (site.broker / "credentials").glob(f"{account_of('')}*/*.json"))
+    agents = dict.fromkeys((*named, *sorted(kept)))
+    return tuple(agent for agent in agents if agent not in {RELYING_PARTY, FLEET}) or (_FIRST_AGENT,)
+
+
 def free_ports(count: int) -> int:
     """First of that many consecutive loopback ports that are free now."""
     while True:
@@ -212,6 +255,7 @@ def free_ports(count: int) -> int:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what closes slowly is no listener
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

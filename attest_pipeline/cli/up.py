@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, ensure, issuer
-from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, running
+from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, claimed, ensure, issuer
+from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, running
 
 _PORT: Final = 4222
 _MONITOR: Final = 8222
@@ -24,11 +24,13 @@ def up(
         "state"
     ),
     fused: Annotated[int, typer.Option(min=0, help="Processes that hold all four stages; 0: one process a stage.")] = 0,
-    port: Annotated[int, typer.Option(help="The broker's port.")] = _PORT,
+    port: Annotated[int, typer.Option(min=1, max=60_000, help="The broker's port.")] = _PORT,
     weak: Annotated[
         bool, typer.Option("--process-kill-only", help="Faster acks that do not survive a power loss.")
     ] = False,
-    agent: Annotated[list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated).")] = None,
+    agent: Annotated[
+        list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
+    ] = None,
     collateral: Annotated[
         bool, typer.Option("--collateral", help="Fetch vendors' collateral from the network (docs/collateral.md).")
     ] = False,
@@ -44,14 +46,15 @@ def up(
         health=_HEALTH + offset,
         sync_always=not weak,
         collateral=collateral,
-        agents=tuple(agent or ("agent-1",)),
+        agents=agents_of(site, agent or ()),
     )
-    asyncio.run(_keep(site, plan))
+    with claimed(site):
+        asyncio.run(_keep(site, plan))
 
 
 async def _keep(site: Site, plan: Plan) -> None:
     told = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     console = Console(stderr=True)
     console.print("starting …")

@@ -57,6 +57,8 @@ def test_wrong_usage_ends_with_2(attest: Attest, arguments: list[str]) -> None:
         (["token", "verify", "eyJ.e30.e30", "--jwks", "absent", "--audience", "a", "--issuer", "i"], 2),
         (["token", "decode", "eyJ.e30.e30"], 1),
         (["submit", "absent.json", "--agent", "a1", "--state", "absent"], 2),
+        (["up", "--state", "/dev/null/state"], 4),
+        (["provision", "--url", "nats://127.0.0.1:1", "--credentials", "absent", "--webhooks", "absent"], 2),
     ],
 )
 def test_a_real_process_ends_with_one_line_and_its_code(tmp_path: Path, arguments: list[str], code: int) -> None:

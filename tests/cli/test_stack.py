@@ -13,7 +13,7 @@ import pytest_asyncio
 from msgspec.structs import replace
 from topologies import eventually
 
-from attest_pipeline.adapters.broker import PROCESS_KILL
+from attest_pipeline.adapters.broker import PROCESS_KILL, Broker
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli import stack as embedded
 from attest_pipeline.cli.stack import FUSED, STAGES, Plan, Stack, Worker, free_ports, running, settings_of
@@ -117,14 +117,70 @@ async def test_what_does_not_become_ready_is_named_with_its_log(stack: Stack, mo
 
 
 @pytest.mark.integration
-async def test_a_port_that_is_taken_fails_the_start_with_the_brokers_words(tmp_path: Path) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_server_that_dies_is_started_again(stack: Stack) -> None:
+    before = stack.broker.pid
+    os.kill(before, signal.SIGKILL)
+
+    async def back() -> bool:
+        with contextlib.suppress(Unavailable):
+            return stack.broker.pid != before and await stack.durability() == PROCESS_KILL
+        return False
+
+    await eventually(back, "it was not started again")
+
+
+@pytest.mark.integration
+@pytest.mark.asyncio(loop_scope="module")
+async def test_ctrl_c_reaches_the_parent_alone_which_drains_the_rest(stack: Stack) -> None:
+    for pid in (stack.broker.pid, stack.workers[0].pid):
+        assert os.getsid(pid) == pid
+
+
+async def test_a_server_that_cannot_come_back_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded, "_RESTART_SECONDS", 0.01)
+    monkeypatch.setattr(embedded, "_LONGEST_PAUSE", 0.01)
+    stack, tries = Stack(_site(tmp_path), _plan()), 0
+
+    async def start() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise Misconfigured("no room")
+        monkeypatch.setattr(Broker, "died", False)
+
+    monkeypatch.setattr(Broker, "died", True)
+    monkeypatch.setattr(stack.broker, "start", start)
+    keeping = asyncio.create_task(stack._keep_broker())
+    await eventually(lambda: tries > 1, "it was not tried again")
+    await asyncio.sleep(0.05)
+    keeping.cancel()
+    assert tries == 2
+    assert "no room" in caplog.text
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3], ids=["broker", "its figures", "a worker's health"])
+async def test_a_port_that_is_taken_is_named_before_anything_starts(tmp_path: Path, offset: int) -> None:
     plan = _plan()
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", plan.port))
+        taken.bind(("127.0.0.1", plan.port + offset))
         taken.listen()
-        with pytest.raises(Misconfigured, match="address already in use"):
+        with pytest.raises(Misconfigured, match=f"port {plan.port + offset} is in use"):
             async with running(_site(tmp_path), plan):
                 pass
+
+
+def test_agents_keep_their_right_until_their_credentials_are_taken_away(tmp_path: Path) -> None:
+    site = _site(tmp_path)
+    assert embedded.agents_of(site, ()) == ("agent-1",)
+    first = replace(_plan(), agents=embedded.agents_of(site, ("b", "a")), fleet=True)
+    Stack(site, first).broker.write_config()
+    assert embedded.agents_of(site, ()) == ("a", "b")
+    assert embedded.agents_of(site, ("c", "b")) == ("c", "b", "a")
+    Stack(site, first).broker.credentials("a", "default").unlink()
+    assert embedded.agents_of(site, ()) == ("b",)
 
 
 async def _worker(tmp_path: Path, script: str) -> Worker:

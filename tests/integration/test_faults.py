@@ -126,9 +126,9 @@ async def test_an_outage_that_outlasts_every_attempt_ends_in_results(site: Site,
         await asyncio.sleep(10 * impatient.ack_waits[0])  # more deliveries than Evidence has attempts
         await sign.start()
         assert sorted((await deployment.settled()).values()) == [1] * len(records)
-        assert {details(client.checked(await client.token(f"agent-{number}"))).reason for number in range(len(records))} == {
-            Reason.DELIVERIES_EXHAUSTED
-        }
+        assert {
+            details(client.checked(await client.token(f"agent-{number}"))).reason for number in range(len(records))
+        } == {Reason.DELIVERIES_EXHAUSTED}
         assert sorted((await deployment.counts(subjects.DEAD)).values()) == [1] * len(records)
 
 
