@@ -29,6 +29,7 @@ def import_(
     files: Annotated[list[Path], typer.Argument(help="Files; what they hold is told by their content.")],
     state: StateOption = _STATE,
     name: Annotated[str | None, typer.Option("--as", help="Reference name of the only file: <kind>/<key>.")] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Prove files under the vendors' roots and lay them down for the collateral worker, which takes them up at once."""
     if name is not None and len(files) != 1:
@@ -43,7 +44,10 @@ def import_(
             raise Misconfigured(f"{path}: {error}; --as <kind>/<key> says what it is") from None
     for record in _proven(home, found):
         _lay_down(home / IMPORTED, record)
-        typer.echo(f"{record.name} until {_day(record.valid_until)}")
+        if output is Output.JSON:
+            emit(_about(record))
+        else:
+            typer.echo(f"{record.name} until {_day(record.valid_until)}")
 
 
 @collateral.command("list")

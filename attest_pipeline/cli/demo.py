@@ -25,6 +25,7 @@ from attest_pipeline.cli.output import Output
 from attest_pipeline.cli.real_evidence import REAL, Real
 from attest_pipeline.cli.simulated import vendors, write_tenant
 from attest_pipeline.cli.stack import ROOT, STAGES, Plan, Stack, free_ports, running
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.fleet import Member, members
@@ -198,6 +199,8 @@ def demo(
 ) -> None:
     """Run a simulated fleet of five TEEs through the whole stack; exit 0 only if every verdict is the expected one."""
     directory = vectors or (_BESIDE if _BESIDE.is_dir() else None)
+    if directory is not None and not directory.is_dir():
+        raise Misconfigured(f"{directory} is no directory of real Evidence")
     with rich.progress.Progress(console=Console(stderr=True)) as bars:
         report = asyncio.run(run(agents, directory, _Bars(bars)))
     if output is Output.JSON:

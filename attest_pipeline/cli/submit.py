@@ -56,6 +56,7 @@ def submit(  # noqa: PLR0913 - options of a command
         LaneOption.DURABLE
     ),
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the result.")] = 30.0,
+    token_file: Annotated[Path | None, typer.Option(help="Where to write the token, for Relying Parties.")] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Submit Evidence; exit 0 only if the result is affirming, 3 if none came in time, 4 if the broker is away."""
@@ -69,6 +70,8 @@ def submit(  # noqa: PLR0913 - options of a command
     found = result.check(token, target.jwks, audience=target.audience, issuer=target.issuer, now=now)
     if found.jti != wire.attestation_id(tenant, agent, collection).hex():
         raise BadToken("the answer is the result of another attestation")
+    if token_file is not None:
+        token_file.write_bytes(token)
     results.conclude(found, "signature, issuer, audience and times hold", output)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, claimed, ensure, issuer
+from attest_pipeline.cli.output import Output, OutputOption, emit
 from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, running
 
 _PORT: Final = 4222
@@ -34,6 +35,7 @@ def up(
     collateral: Annotated[
         bool, typer.Option("--collateral", help="Fetch vendors' collateral from the network (docs/collateral.md).")
     ] = False,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Keep the stack running on one state directory; Ctrl-C drains it."""
     site = Site(state.resolve())
@@ -49,20 +51,33 @@ def up(
         agents=agents_of(site, agent or ()),
     )
     with claimed(site):
-        asyncio.run(_keep(site, plan))
+        asyncio.run(_keep(site, plan, output))
 
 
-async def _keep(site: Site, plan: Plan) -> None:
+async def _keep(site: Site, plan: Plan, output: Output) -> None:
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     console = Console(stderr=True)
     console.print("starting …")
     async with running(site, plan) as stack:
-        await _introduce(console, site, plan, stack)
+        if output is Output.JSON:
+            emit(await _described(site, stack))
+        else:
+            await _introduce(console, site, plan, stack)
         await told.wait()
         console.print("draining …")
     console.print("drained; the state is kept in", str(site.root))
+
+
+async def _described(site: Site, stack: Stack) -> dict[str, object]:
+    metrics = {worker.name: f"http://127.0.0.1:{worker.health}/metrics" for worker in stack.workers}
+    return {
+        "broker": stack.broker.url,
+        "metrics": metrics,
+        "logs": str(site.logs),
+        "durability": await stack.durability(),
+    }
 
 
 async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> None:
@@ -73,7 +88,7 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
     console.print(table)
     console.print(f"A PubAck survives [bold]{await stack.durability()}[/]. Ctrl-C drains.\n\nTry next:")
     agent = plan.agents[0]
-    console.print(f"  attest submit EVIDENCE.json --state {site.root} --agent {agent}")
+    console.print(f"  attest submit EVIDENCE.json --state {site.root} --agent {agent} --token-file TOKEN")
     console.print(f"  $EDITOR {site.config}/{DEFAULT_TENANT}/tenant.json     # taken over at once")
     console.print(
         f"  attest token verify TOKEN --jwks {site.jwks} --audience {DEFAULT_TENANT} --issuer {issuer(DEFAULT_TENANT)}"

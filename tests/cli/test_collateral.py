@@ -116,8 +116,9 @@ def test_plain_files_say_what_they_are(
         written(tmp_path, "crl", given["amd-crl/milan"][0]),
         written(tmp_path, "dcap.json", json.dumps(dcap(pki)).encode()),
     ]
-    done = attest("collateral", "import", *files, "--state", state)
+    done = attest("collateral", "import", *files, "--state", state, "--output", "json")
     assert done.code == 0, done.err
+    assert "amd-crl/milan" in {msgspec.json.decode(line)["reference"] for line in done.out.splitlines()}
     listed = attest("collateral", "list", "--state", state).out
     for name in ("amd-chain/milan/ark", "amd-chain/milan/ask", "amd-crl/milan", TDX, chip.chip_id.hex()[:20]):
         assert name in listed

@@ -41,6 +41,11 @@ def test_a_fleet_gets_the_verdicts_it_must(attest: Attest) -> None:
     assert all(row["expected"] for row in report["real"])
 
 
+def test_a_directory_of_real_evidence_that_is_not_there_is_said_before_anything_starts(attest: Attest) -> None:
+    done = attest("demo", "--vectors", "/absent")
+    assert (done.code, done.err) == (2, "attest: /absent is no directory of real Evidence\n")
+
+
 def test_a_fleet_that_is_too_small_to_show_every_fault_is_a_usage_error(attest: Attest) -> None:
     assert attest("demo", "--agents", 5).code == 2
 

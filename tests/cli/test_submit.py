@@ -55,6 +55,14 @@ def _submit(attest: Attest, running: Running, file: Path, *more: str) -> tuple[i
 
 
 @pytest.mark.integration
+def test_a_relying_party_gets_the_token_as_a_file(attest: Attest, running: Running, tmp_path: Path) -> None:
+    token = tmp_path / "TOKEN"
+    assert _submit(attest, running, running.evidence(tmp_path), "--token-file", str(token))[0] == 0
+    names = ("--audience", "default", "--issuer", "urn:attest-pipeline:default")
+    assert attest("token", "verify", token, "--jwks", running.site.jwks, *names).code == 0
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("lane", ["durable", "interactive"])
 def test_submitted_evidence_gets_its_verdict(attest: Attest, running: Running, tmp_path: Path, lane: str) -> None:
     code, out, err = _submit(attest, running, running.evidence(tmp_path), "--lane", lane)

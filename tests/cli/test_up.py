@@ -63,11 +63,13 @@ def test_a_stack_comes_up_judges_drains_and_comes_up_again(
     port = port_of_a_stack()
     visitor = threading.Thread(target=_visit, args=(site, file, port, again))
     visitor.start()
-    done = attest("up", "--state", site.root, "--agent", AGENT, "--port", port, "--fused", 1)
+    done = attest("up", "--state", site.root, "--agent", AGENT, "--port", port, "--fused", 1, "--output", "json")
     visitor.join()
     assert done.code == 0
     assert [one.returncode for one in again] == [0]
-    assert "power loss" in done.err
+    said = done.json()
+    assert (said["broker"], said["durability"]) == (f"nats://127.0.0.1:{port}", "power loss")
+    assert list(said["metrics"]) == ["config-0", "bell-1", "all-2"]
     assert site.jwks.read_bytes() == keys
 
 
