@@ -9,9 +9,9 @@ from vectors.walk import Book, Outcome, Source, held, refused
 
 from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.model import Claims
+from attest_pipeline.verifiers._huawei.cjson import render
 from attest_pipeline.verifiers._huawei.roots import trusted_roots
 from attest_pipeline.verifiers._shared.x509 import load_certificate, public_key, signed_path
-from attest_pipeline.verifiers.itrustee.cjson import render
 
 NOW = datetime(2025, 9, 1, tzinfo=UTC)
 ROOTS = trusted_roots({})

@@ -18,7 +18,7 @@ from attest_pipeline.verifiers._azure.document import read_snp, read_tdx
 from attest_pipeline.verifiers._azure.hcl import SNP, TDX, parse_hcl
 from attest_pipeline.verifiers._shared.x509 import load_certificate, signed_path
 from attest_pipeline.verifiers._tpm.abi import parse_quote
-from attest_pipeline.verifiers.tpm.roots import trusted_roots
+from attest_pipeline.verifiers._tpm.roots import trusted_roots
 
 NOW = datetime(2025, 6, 1, tzinfo=UTC)
 ROOM = "evidence/tpm"

@@ -1,1 +1,1 @@
-"""What Huawei's TEEs share: the pinned roots, and the proof of a device certificate."""
+"""What Huawei's TEEs share: the pinned roots, the proof of a device certificate, and that of an iTrustee report."""

@@ -1,1 +1,1 @@
-"""What the verifiers of TPMs share: the quote, its signature, the PCRs, and the logs that explain them."""
+"""What the verifiers of TPMs share: the AK, the quote, its signature, the PCRs, and the logs that explain them."""

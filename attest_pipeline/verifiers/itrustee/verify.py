@@ -1,109 +1,43 @@
-"""Proof of iTrustee Evidence: Huawei root → device root key (DRK) → attestation key (AK) → report.
+"""Proof of iTrustee Evidence: items `report` and `ima_log`."""
 
-In scenario `sce_as_no_daa` an attestation key service of the operator certifies the AK instead, by X.509. Huawei
-vouches for no such service: its certificate is an Endorsement, and that Endorsement is the trust anchor.
-"""
-
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
-from typing import Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
-from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import Endorsements
-from attest_pipeline.verifiers._huawei.device import Device, authorities, check_current, issuer_crl, prove_certificate
-from attest_pipeline.verifiers._shared.x509 import MAX_PATH, check_window, load_certificate, public_key
-from attest_pipeline.verifiers.itrustee import abi
-from attest_pipeline.verifiers.itrustee.abi import Report
-
-IMA_LOG: Final = "ima-log"
-_EXPONENT: Final = 65537
-_SALT: Final = 32
+from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
+from attest_pipeline.verifiers._huawei.quoter import endorsement_refs, prove_report
+from attest_pipeline.verifiers._huawei.report import Report, read_evidence
+from attest_pipeline.verifiers._huawei.report_claims import make_claims
+from attest_pipeline.verifiers._huawei.roots import trusted_roots
 
 
-class Quoter(NamedTuple):
-    """Who signed the report: the AK with the SHA-256 `signer` of its SubjectPublicKeyInfo, and the proven device.
+class ItrusteeVerifier:
+    """Proves the item `report`, and binds `ima_log` if it is given."""
 
-    `quoting` holds image and memory digests of the quoting TA, if a DRK vouched for it.
-    """
+    tee = "itrustee"
+    media_types = frozenset({"application/vnd.huawei.itrustee+json"})
+    challenge_bytes = 32
+    """The nonce has 64 bytes at most, half of which the digest of an IMA log takes."""
 
-    key: RsaKey
-    signer: str
-    device: Device
-    quoting: Mapping[str, bytes]
+    def __init__(self, trust_anchors: Mapping[str, tuple[bytes, ...]]) -> None:
+        """Trust Huawei's roots, and the development anchors of vendor `huawei`."""
+        self._roots = trusted_roots(trust_anchors)
 
+    def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
+        """Certificates of Huawei's authorities, or of the service that certified the AK. Raises BadEvidence."""
+        report, _ = _read(evidence)
+        return endorsement_refs(report)
 
-def prove_quoter(report: Report, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Quoter:
-    """Prove the AK of the report at `now`, by the way of its scenario. Raises BadEvidence."""
-    if report.scenario == abi.AS_NO_DAA:
-        return _prove_certified(abi.read_ak_certificate(report.ak_certificate), endorsements, now)
-    crl = issuer_crl(endorsements)
-    quoter = _prove_provisioned(report.ak_certificate, authorities(endorsements), crl, roots)
-    check_current(quoter.device, now)
-    return quoter
+    def verify(
+        self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
+    ) -> Claims:
+        """Prove the report at `now`. `challenge` is the whole nonce, or all before the digest of an IMA log.
 
-
-@lru_cache(maxsize=8192)
-def _prove_provisioned(
-    ak_certificate: bytes, pool: tuple[bytes, ...], crl: bytes | None, roots: frozenset[bytes]
-) -> Quoter:
-    """AK that a DRK signed, its time not yet judged; a device keeps it until it is provisioned anew."""
-    certificate = abi.read_ak(ak_certificate)
-    device = prove_certificate(certificate.drk_certificate, pool, crl, roots)
-    drk = load_spki(device.spki)
-    if not isinstance(drk, RsaKey) or not drk.verify_pss(certificate.signature, certificate.message, "sha256", _SALT):
-        raise BadEvidence(Reason.BAD_SIGNATURE, "AK is not signed by the device's root key")
-    try:
-        key = wrap(rsa.RSAPublicNumbers(_EXPONENT, int.from_bytes(certificate.n)).public_key())
-    except (UnusableKey, ValueError):
-        raise BadEvidence(Reason.MALFORMED, "AK is no RSA key of 2048 to 8192 bits") from None
-    return _quoter(key, device, {"qta_img": certificate.qta_img, "qta_mem": certificate.qta_mem})
+        Raises BadEvidence.
+        """
+        report, ima_log = _read(evidence)
+        quoter, bound = prove_report(report, ima_log, endorsements, self._roots, challenge, now)
+        return make_claims(self.tee, report, quoter, bound)
 
 
-def _prove_certified(certificate: bytes, endorsements: Endorsements, now: datetime) -> Quoter:
-    issuers = endorsements.items.get("ak_issuer", ())
-    if not issuers:
-        raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificate of the service that certified this AK")
-    if len(issuers) > MAX_PATH:
-        raise BadEvidence(Reason.TOO_LARGE, f"{len(issuers)} certificates of attestation key services")
-    anchors = [load_certificate(issuer) for issuer in issuers]
-    device = prove_certificate(certificate, (), None, frozenset(public_key(anchor).spki for anchor in anchors))
-    for checked in (device.path.leaf, *anchors):
-        check_window(checked.not_valid_before_utc, checked.not_valid_after_utc, now, "AK certificate or its issuer")
-    documents = {f"ak_issuer/{number}": hashlib.sha256(issuer).hexdigest() for number, issuer in enumerate(issuers)}
-    return _quoter(load_spki(device.spki), device._replace(documents=documents, checks=()), {})
-
-
-def _quoter(key: EcKey | RsaKey, device: Device, quoting: Mapping[str, bytes]) -> Quoter:
-    if not isinstance(key, RsaKey):
-        raise BadEvidence(Reason.MALFORMED, "AK is no RSA key")
-    return Quoter(key, hashlib.sha256(key.spki).hexdigest(), device, quoting)
-
-
-def check_nonce(report: Report, challenge: bytes | None, ima_log: bytes | None) -> tuple[str, ...]:
-    """Names of what the nonce binds: it is the challenge, followed by the SHA-256 of the IMA log if one is given.
-
-    Raises BadEvidence(LOG_MISMATCH | CHALLENGE_MISMATCH).
-    """
-    nonce, made = report.nonce, []
-    if ima_log is not None:
-        digest = hashlib.sha256(ima_log).digest()
-        if not nonce.endswith(digest):
-            raise BadEvidence(Reason.LOG_MISMATCH, "nonce does not end with the digest of the IMA log")
-        nonce = nonce[: -len(digest)]
-        made.append(IMA_LOG)
-    if challenge is not None:
-        if nonce != challenge:
-            raise BadEvidence(Reason.CHALLENGE_MISMATCH, "nonce is not the challenge")
-        made.append("challenge")
-    return tuple(made)
-
-
-def check_report(report: Report, quoter: Quoter) -> None:
-    """Require the AK's signature. Raises BadEvidence(BAD_SIGNATURE)."""
-    if not quoter.key.verify_pss(report.signature, report.message, "sha256", _SALT):
-        raise BadEvidence(Reason.BAD_SIGNATURE, "report is not signed by its AK")
+def _read(evidence: Evidence) -> tuple[Report, bytes | None]:
+    return read_evidence(evidence.items.get("report", b""), evidence.items.get("ima_log"))

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
-from attest_pipeline.verifiers._tpm.abi import parse_quote, parse_signature
-from attest_pipeline.verifiers._tpm.logs import check_logs
-from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES, prove_quote, read_pcrs
-from attest_pipeline.verifiers.tpm.ak import Ak, endorsed_ak, key_name
-from attest_pipeline.verifiers.tpm.claims import make_claims
-from attest_pipeline.verifiers.tpm.roots import trusted_roots
+from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
+from attest_pipeline.verifiers._tpm.claims import make_claims
+from attest_pipeline.verifiers._tpm.machine import endorsement_refs, prove_machine
+from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES
+from attest_pipeline.verifiers._tpm.roots import trusted_roots
 
 
 class TpmVerifier:
@@ -31,38 +28,12 @@ class TpmVerifier:
         self._roots = trusted_roots(trust_anchors)
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
-        """The AK, enrolled or certified, and the certificates of manufacturers' authorities with their CRL.
-
-        The AK goes by the SHA-256 of its SubjectPublicKeyInfo if the Evidence brings it, else by the qualified name
-        that the quote gives. Raises BadEvidence.
-        """
-        public = evidence.items.get("ak_public")
-        name = parse_quote(_item(evidence, "attest")).qualified_signer.hex() if public is None else key_name(public)
-        return (
-            EndorsementRef(item="ak", kind=EndorsementKind.TPM_AK, key=name, required=False),
-            EndorsementRef(item="ak_cert", kind=EndorsementKind.TPM_AK_CERT, key=name, required=False),
-            EndorsementRef(item="ca", kind=EndorsementKind.TPM_CA, key="authorities", required=False),
-            EndorsementRef(item="crl", kind=EndorsementKind.TPM_CA, key="crl", required=False),
-        )
+        """The AK, enrolled or certified, and the certificates of manufacturers' authorities. Raises BadEvidence."""
+        return endorsement_refs(evidence)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
     ) -> Claims:
         """Prove the quote at `now`; `challenge` is all of extraData. Raises BadEvidence."""
-        attest, pcrs = _item(evidence, "attest"), read_pcrs(_item(evidence, "pcrs"))
-        signature = parse_signature(_item(evidence, "signature"))
-        ak = endorsed_ak(endorsements, evidence.items.get("ak_cert"), self._roots, now)
-        _check_claimed_key(evidence, ak)
-        proof = prove_quote(attest, signature, pcrs, ak.key, challenge)
-        return make_claims(proof, ak, check_logs(proof, evidence), bound=challenge is not None)
-
-
-def _item(evidence: Evidence, name: str) -> bytes:
-    return evidence.items.get(name, b"")
-
-
-def _check_claimed_key(evidence: Evidence, ak: Ak) -> None:
-    """The key that the Evidence brings is the endorsed one; by itself it proves nothing."""
-    public = evidence.items.get("ak_public")
-    if public is not None and key_name(public) != ak.name:
-        raise BadEvidence(Reason.IDENTITY_MISMATCH, "ak_public is not the endorsed AK")
+        machine = prove_machine(evidence, endorsements, self._roots, challenge, now)
+        return make_claims(self.tee, machine, bound=challenge is not None)

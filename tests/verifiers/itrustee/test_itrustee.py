@@ -26,8 +26,8 @@ from attest_pipeline.simulator.itrustee import (
     report_payload,
     sign,
 )
+from attest_pipeline.verifiers._huawei.cjson import render
 from attest_pipeline.verifiers.itrustee import ItrusteeVerifier
-from attest_pipeline.verifiers.itrustee.cjson import render
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 REAL_NOW = datetime(2025, 6, 1, tzinfo=UTC)

@@ -19,8 +19,8 @@ from attest_pipeline.simulator import tpm_quote
 from attest_pipeline.simulator.pki import Identity, Pki
 from attest_pipeline.simulator.tpm import _AIK_CERTIFICATE, _SIGNS, TpmVendor
 from attest_pipeline.verifiers._shared.x509 import MAX_PATH, load_certificate, public_key
+from attest_pipeline.verifiers._tpm.roots import PINNED
 from attest_pipeline.verifiers.tpm import TpmVerifier
-from attest_pipeline.verifiers.tpm.roots import PINNED
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 VENDOR = TpmVendor(NOW)

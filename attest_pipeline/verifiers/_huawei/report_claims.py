@@ -1,16 +1,16 @@
-"""Claims of proven iTrustee Evidence under canonical names."""
+"""Claims of a proven iTrustee report under canonical names."""
 
 from attest_pipeline.model import Claims
-from attest_pipeline.verifiers.itrustee.abi import VERSION, Report
-from attest_pipeline.verifiers.itrustee.verify import IMA_LOG, Quoter
+from attest_pipeline.verifiers._huawei.quoter import IMA_LOG, Quoter
+from attest_pipeline.verifiers._huawei.report import VERSION, Report
 
 
-def claims_of(report: Report, quoter: Quoter, bound: tuple[str, ...]) -> Claims:
+def make_claims(tee: str, report: Report, quoter: Quoter, bound: tuple[str, ...]) -> Claims:
     """Claims of the trusted application. Nothing in a report says whether the platform is in debug state."""
     digests = {"ta_img": report.ta_img, "ta_mem": report.ta_mem, **quoter.quoting}
     measurements = {name: value.hex() for name, value in digests.items()}
     return Claims(
-        tee="itrustee",
+        tee=tee,
         hardware_id=quoter.device.name,
         debug=None,
         tcb_status=None,

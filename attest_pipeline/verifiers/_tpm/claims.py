@@ -2,16 +2,16 @@
 
 from attest_pipeline.model import Claims, LogName
 from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
-from attest_pipeline.verifiers._tpm.logs import Logs
-from attest_pipeline.verifiers._tpm.quote import CHECKS, Proof, quote_fields
-from attest_pipeline.verifiers.tpm.ak import Ak
+from attest_pipeline.verifiers._tpm.machine import Machine
+from attest_pipeline.verifiers._tpm.quote import CHECKS, quote_fields
 
 
-def make_claims(proof: Proof, ak: Ak, logs: Logs, *, bound: bool) -> Claims:
-    """Claims of a proven quote and of the logs that explain it.
+def make_claims(tee: str, machine: Machine, *, bound: bool) -> Claims:
+    """Claims of a proven machine, its quote and the logs that explain it.
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
+    proof, ak, logs = machine
     measurements = proof.pcrs.claims
     registers = {log.name: log.registers for log in logs.explained}
     ima = LogName.IMA in registers
@@ -20,7 +20,7 @@ def make_claims(proof: Proof, ak: Ak, logs: Logs, *, bound: bool) -> Claims:
     of_ima = (*(("ima_log",) if ima else ()), *(("ima_boot_aggregate",) if logs.boot_aggregate else ()))
     checks = (*ak.checks, *CHECKS, *replayed, *of_ima)
     return Claims(
-        tee="tpm",
+        tee=tee,
         hardware_id=ak.name,
         debug=None,
         tcb_status=None,

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers.itrustee.cjson import render
+from attest_pipeline.verifiers._huawei.cjson import render
 
 NO_AS: Final = "sce_no_as"
 AS_NO_DAA: Final = "sce_as_no_daa"

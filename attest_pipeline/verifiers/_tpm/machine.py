@@ -1,0 +1,61 @@
+"""Proof of a machine by its TPM: the endorsed AK, its quote over the PCRs, and the logs that explain these.
+
+Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, `ima_log`, `ak_cert`, `ak_public`.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence
+from attest_pipeline.verifiers._tpm.abi import parse_quote, parse_signature
+from attest_pipeline.verifiers._tpm.ak import Ak, endorsed_ak, key_name
+from attest_pipeline.verifiers._tpm.logs import Logs, check_logs
+from attest_pipeline.verifiers._tpm.quote import Proof, prove_quote, read_pcrs
+
+
+class Machine(NamedTuple):
+    """A proven quote, the AK that signed it, and the logs that replay to its PCRs."""
+
+    proof: Proof
+    ak: Ak
+    logs: Logs
+
+
+def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
+    """The AK, enrolled or certified, and the certificates of manufacturers' authorities with their CRL.
+
+    The AK goes by the SHA-256 of its SubjectPublicKeyInfo if the Evidence brings it, else by the qualified name
+    that the quote gives. Raises BadEvidence.
+    """
+    public = evidence.items.get("ak_public")
+    name = parse_quote(_item(evidence, "attest")).qualified_signer.hex() if public is None else key_name(public)
+    return (
+        EndorsementRef(item="ak", kind=EndorsementKind.TPM_AK, key=name, required=False),
+        EndorsementRef(item="ak_cert", kind=EndorsementKind.TPM_AK_CERT, key=name, required=False),
+        EndorsementRef(item="ca", kind=EndorsementKind.TPM_CA, key="authorities", required=False),
+        EndorsementRef(item="crl", kind=EndorsementKind.TPM_CA, key="crl", required=False),
+    )
+
+
+def prove_machine(
+    evidence: Evidence, endorsements: Endorsements, roots: frozenset[bytes], challenge: bytes | None, now: datetime
+) -> Machine:
+    """Prove the quote at `now`; `challenge` is all of extraData, or None. Raises BadEvidence."""
+    attest, pcrs = _item(evidence, "attest"), read_pcrs(_item(evidence, "pcrs"))
+    signature = parse_signature(_item(evidence, "signature"))
+    ak = endorsed_ak(endorsements, evidence.items.get("ak_cert"), roots, now)
+    _check_claimed_key(evidence, ak)
+    proof = prove_quote(attest, signature, pcrs, ak.key, challenge)
+    return Machine(proof, ak, check_logs(proof, evidence))
+
+
+def _item(evidence: Evidence, name: str) -> bytes:
+    return evidence.items.get(name, b"")
+
+
+def _check_claimed_key(evidence: Evidence, ak: Ak) -> None:
+    """The key that the Evidence brings is the endorsed one; by itself it proves nothing."""
+    public = evidence.items.get("ak_public")
+    if public is not None and key_name(public) != ak.name:
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, "ak_public is not the endorsed AK")
