@@ -42,6 +42,7 @@ SIGNATURES: Final[Mapping[str, Sequence[Signed]]] = {
     "csv": (Signed("SM2", 1024),),
     "itrustee": (Signed("RSA-4096 PSS", 507),),
     "tpm": (Signed("P-256", 145),),
+    "ascend-npu": (Signed("P-256", 145),),  # the quote of the host's TPM
     "az-snp-vtpm": (Signed("RSA-2048", 145),),
     "az-tdx-vtpm": (Signed("P-256", 632), Signed("RSA-2048", 145)),
 }

@@ -14,6 +14,7 @@ from attest_pipeline.errors import Misconfigured
 from attest_pipeline.owner.tenant import TenantSettings
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.arm import CcaVendor
+from attest_pipeline.simulator.ascend import AscendVendor
 from attest_pipeline.simulator.aws import AwsVendor
 from attest_pipeline.simulator.azure import AzureVendor
 from attest_pipeline.simulator.device import Vendor
@@ -29,6 +30,7 @@ from attest_pipeline.simulator.tpm import TpmVendor
 def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, ...]:
     """A test vendor for each TEE, with root keys of its own, valid around `now`. Raises Misconfigured."""
     tdx, snp = cache(lambda: IntelVendor("tdx", now)), cache(lambda: AmdVendor(now))
+    tpm = cache(lambda: TpmVendor(now))
     makers: dict[str, Callable[[], Vendor]] = {
         "tdx": tdx,
         "sgx": lambda: IntelVendor("sgx", now),
@@ -41,9 +43,10 @@ def vendors(now: datetime, tees: Sequence[str] = DEFAULT_TEES) -> tuple[Vendor, 
         "csv": CsvVendor,
         "psa": PsaVendor,
         "itrustee": lambda: ItrusteeVendor(now),
-        "tpm": lambda: TpmVendor(now),
+        "tpm": tpm,
         "az-snp-vtpm": lambda: AzureVendor(snp()),
         "az-tdx-vtpm": lambda: AzureVendor(tdx()),
+        "ascend-npu": lambda: AscendVendor(tpm()),
     }
     unknown = [tee for tee in tees if tee not in makers]
     if unknown:

@@ -31,6 +31,7 @@ MAIN_ITEMS: Final = {
     "nvidia-switch": "report",
     "csv": "report",
     "itrustee": "report",
+    "ascend-npu": "firmware_log",
     "sample": "report",
 }
 """The item that FILE is, for each TEE."""

@@ -85,13 +85,17 @@ class ItrusteeVendor:
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Report of application `serial` over the first 32 bytes of the challenge."""
+        return Evidence("itrustee", {"report": self.report(serial, challenge[:NONCE_SIZE], fault)})
+
+    def report(self, serial: int, nonce: bytes, fault: Fault | None = None) -> bytes:
+        """Report of application `serial` over a nonce of at most 64 bytes."""
         machine = self._machine(serial // MACHINE_SIZE, fault if fault in _MACHINE_FAULTS else None)
-        payload = report_payload(challenge[:NONCE_SIZE], fault)
+        payload = report_payload(nonce, fault)
         signature = sign(machine.ak, payload)
         if fault is Fault.BAD_SIGNATURE:
             signature = signature[:-1] + bytes((signature[-1] ^ 1,))
         report = encode_report(payload, signature, machine.certificate)
-        return Evidence("itrustee", {"report": report[:_TRUNCATED] if fault is Fault.TRUNCATED else report})
+        return report[:_TRUNCATED] if fault is Fault.TRUNCATED else report
 
     def _machine(self, number: int, fault: Fault | None) -> Machine:
         identity = number, fault

@@ -84,22 +84,27 @@ class TpmVendor:
 
     def evidence(self, serial: int, challenge: bytes, fault: Fault | None = None) -> Evidence:
         """Quote of device `serial` over the beginning of the challenge; REVOKED and FOREIGN_CHAIN are other TPMs."""
-        ak = self._odd[fault] if fault in self._odd else self._ak(serial)
         boot = tpm_quote.OTHER_BOOT if fault is Fault.UNKNOWN_MEASUREMENT else tpm_quote.BOOT
-        pcrs = tpm_quote.replay([*tpm_quote.boot_digests(boot), *tpm_quote.ima_digests(boot)])
+        items = self.quoted(serial, challenge, boot, tpm_quote.FILES, fault)
+        return Evidence("tpm", {**items, "ima_log": tpm_quote.ima_log(boot)})
+
+    def quoted(
+        self, serial: int, challenge: bytes, boot: tpm_quote.Boot, files: tpm_quote.Files, fault: Fault | None
+    ) -> dict[str, bytes]:
+        """Items of device `serial` after that boot and these files, but for the IMA log."""
+        ak = self._odd[fault] if fault in self._odd else self._ak(serial)
+        pcrs = tpm_quote.replay([*tpm_quote.boot_digests(boot), *tpm_quote.ima_digests(boot, files)])
         attest = tpm_quote.make_quote(pcrs, challenge, ak.spki)
         signature = bytearray(tpm_quote.ecdsa_signature(ak.sign_raw(attest, hashes.SHA256())))
         if fault is Fault.BAD_SIGNATURE:
             signature[-1] ^= 1
-        items = {
+        return {
             "attest": attest[: len(attest) // 2] if fault is Fault.TRUNCATED else attest,
             "signature": bytes(signature),
             "pcrs": json.dumps({str(number): value.hex() for number, value in pcrs.items()}).encode(),
             "event_log": tpm_quote.event_log(boot),
-            "ima_log": tpm_quote.ima_log(boot),
             "ak_cert": ak.encoded(Encoding.DER),
         }
-        return Evidence("tpm", items)
 
     def _ak(self, serial: int) -> Identity:
         if serial not in self._aks:

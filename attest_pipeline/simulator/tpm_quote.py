@@ -1,7 +1,7 @@
 """A measured boot as firmware, boot loader and kernel would log it, and a TPM's quote over it, put together by hand.
 
 Sources: TCG TPM 2.0 Library, Part 2 (TPMS_ATTEST, TPMT_SIGNATURE); TCG PC Client Platform Firmware Profile, section 10
-(event log); Linux IMA (`ascii_runtime_measurements`). Everything is SHA-256.
+(event log); Linux IMA (`ascii_runtime_measurements`, `binary_runtime_measurements`). Everything is SHA-256.
 """
 
 import hashlib
@@ -29,7 +29,9 @@ OTHER_BOOT: Final = tuple((pcr, what.swapcase() if pcr == 4 else what) for pcr, 
 _SCRTM_VERSION: Final = 0x00000008
 _ATTEST_QUOTE: Final = 0x8018
 _FIRMWARE_VERSION: Final = 0x2026112300000001
-_FILES: Final = ("/usr/lib/systemd/systemd", "/usr/bin/simulated")
+Boot = Sequence[tuple[int, bytes]]
+Files = Sequence[tuple[str, bytes]]
+"""Path and SHA-256 of each file that IMA measures after a boot, in that order."""
 _BOOT_PCRS: Final = 10
 """PCRs that the kernel aggregates before it measures files: those of firmware, boot loader, kernel."""
 
@@ -42,12 +44,12 @@ def replay(extensions: Sequence[tuple[int, bytes]]) -> dict[int, bytes]:
     return pcrs
 
 
-def boot_digests(boot: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def boot_digests(boot: Boot) -> list[tuple[int, bytes]]:
     """What a boot extends: PCR and digest."""
     return [(pcr, hashlib.sha256(what).digest()) for pcr, what in boot]
 
 
-def event_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
+def event_log(boot: Boot) -> bytes:
     """TCG2 log of a boot, with one bank."""
     spec = b"Spec ID Event03\0" + struct.pack("<IBBBBIHHB", 0, 0, 2, 0, 2, 1, SHA256, 32, 0)
     header = struct.pack("<II20xI", 0, 3, len(spec)) + spec
@@ -57,39 +59,52 @@ def event_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
     )
 
 
-def ima_log(boot: Sequence[tuple[int, bytes]]) -> bytes:
+def make_files(*paths: str) -> Files:
+    """Simulated files of these paths."""
+    return [(path, hashlib.sha256(b"simulated " + path.encode()).digest()) for path in paths]
+
+
+FILES: Final = make_files("/usr/lib/systemd/systemd", "/usr/bin/simulated")
+
+
+def ima_log(boot: Boot, files: Files = FILES) -> bytes:
     """ASCII IMA log of template `ima-ng` over a few files, after that boot."""
     lines = (
         f"{IMA_PCR} {hashlib.sha256(_ima_template(path, digest)).hexdigest()} ima-ng sha256:{digest.hex()} {path}\n"
-        for path, digest in _measured(boot)
+        for path, digest in _measured(boot, files)
     )
     return "".join(lines).encode()
 
 
-def ima_digests(boot: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def ima_binary(boot: Boot, files: Files = FILES) -> bytes:
+    """The same log in its binary form."""
+    templates = (_ima_template(path, digest) for path, digest in _measured(boot, files))
+    return b"".join(
+        struct.pack("<I32sI6sI", IMA_PCR, hashlib.sha256(data).digest(), 6, b"ima-ng", len(data)) + data
+        for data in templates
+    )
+
+
+def ima_digests(boot: Boot, files: Files = FILES) -> list[tuple[int, bytes]]:
     """What that log extends."""
-    return [(IMA_PCR, hashlib.sha256(_ima_template(path, digest)).digest()) for path, digest in _measured(boot)]
+    return [(IMA_PCR, hashlib.sha256(_ima_template(path, digest)).digest()) for path, digest in _measured(boot, files)]
 
 
-def file_digests() -> tuple[str, ...]:
+def file_digests(files: Files = FILES) -> tuple[str, ...]:
     """Digests of the files in that log."""
-    return tuple(_file_digest(path).hex() for path in _FILES)
+    return tuple(digest.hex() for _, digest in files)
 
 
-def _measured(boot: Sequence[tuple[int, bytes]]) -> list[tuple[str, bytes]]:
+def _measured(boot: Boot, files: Files) -> Files:
     """Path and digest of each entry; the first is the kernel's aggregate of the boot."""
     pcrs = replay(boot_digests(boot))
     aggregate = hashlib.sha256(b"".join(pcrs[number] for number in range(_BOOT_PCRS))).digest()
-    return [("boot_aggregate", aggregate), *((path, _file_digest(path)) for path in _FILES)]
+    return [("boot_aggregate", aggregate), *files]
 
 
 def _ima_template(path: str, digest: bytes) -> bytes:
     fields = (b"sha256:\0" + digest, path.encode() + b"\0")
     return b"".join(struct.pack("<I", len(field)) + field for field in fields)
-
-
-def _file_digest(path: str) -> bytes:
-    return hashlib.sha256(b"simulated " + path.encode()).digest()
 
 
 def make_quote(pcrs: Mapping[int, bytes], challenge: bytes, ak: bytes) -> bytes:
@@ -113,7 +128,7 @@ def ecdsa_signature(raw: bytes) -> bytes:
     return struct.pack(">HH", ECDSA, SHA256) + _sized(raw[:half]) + _sized(raw[half:])
 
 
-def reference_values(boot: Sequence[tuple[int, bytes]]) -> dict[str, tuple[str, ...]]:
+def reference_values(boot: Boot) -> dict[str, tuple[str, ...]]:
     """PCRs that a boot leaves, as values of a Reference Value Set."""
     pcrs = replay(boot_digests(boot))
     return {"pcr_bank": ("sha256",), **{f"pcr{number}": (pcrs[number].hex(),) for number in sorted(dict(boot))}}

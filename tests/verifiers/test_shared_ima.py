@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ima_lab import extended, template_data
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import LoggedEvent
@@ -19,11 +20,6 @@ from attest_pipeline.verifiers._shared.eventlog.reader import MAX_EVENTS, MAX_LO
 REM3 = frozenset({4})
 
 
-def template_data(file_digest: bytes, path: bytes) -> bytes:
-    fields = (b"sha256:\0" + file_digest, path + b"\0")
-    return b"".join(struct.pack("<I", len(field)) + field for field in fields)
-
-
 def ima_line(register: int, path: str, template_hash: str = "sha1", file_digest: bytes = b"\x07" * 32) -> str:
     digest = hashlib.new(template_hash, template_data(file_digest, path.encode())).hexdigest()
     return f"{register} {digest} ima-ng sha256:{file_digest.hex()} {path}\n"
@@ -31,13 +27,6 @@ def ima_line(register: int, path: str, template_hash: str = "sha1", file_digest:
 
 def replayed(log: bytes, registers: frozenset[int] = REM3, bank: str = "sha256") -> Mapping[int, bytes]:
     return read_ima(log, bank, registers)[0].registers
-
-
-def extended(*digests: bytes) -> bytes:
-    value = bytes(32)
-    for digest in digests:
-        value = hashlib.sha256(value + digest).digest()
-    return value
 
 
 def reason_of(log: bytes) -> Reason:
