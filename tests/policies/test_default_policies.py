@@ -16,6 +16,7 @@ from attest_pipeline.owner.policies import rego_constants
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies"
 TEES = (
+    "ascend-npu",
     "az-snp-vtpm",
     "az-tdx-vtpm",
     "cca",
@@ -36,6 +37,13 @@ TESTS = {tee: (POLICIES / "appraisal" / tee / f"{tee}_test.rego").read_text() fo
 RULES = [(tee, rule) for tee, text in TESTS.items() for rule in re.findall(r"^test_\w+", text, re.MULTILINE)]
 
 FIELDS: dict[str, dict[str, FieldValue]] = {
+    "ascend-npu": {
+        "ak_source": "certificate",
+        "binding": "tpm",
+        "boot_measured": True,
+        "pcr_bank": "sha256",
+        "revocation_checked": True,
+    },
     "tdx": {"migratable": False, "reserved_tdattributes": False, "sept_ve_disable": True, "service_td": False},
     "sgx": {},
     "snp": {

@@ -13,7 +13,9 @@ from attest_pipeline.cli.simulated import vendors as simulated_vendors
 from attest_pipeline.matching import ReferenceValues
 from attest_pipeline.model import Appraisal, Claims, Endorsements, Matched, Policy
 from attest_pipeline.simulator.amd import AmdVendor
+from attest_pipeline.simulator.ascend import AscendVendor
 from attest_pipeline.simulator.device import Fault, Vendor
+from attest_pipeline.simulator.itrustee import ItrusteeVendor
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies" / "appraisal"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -85,6 +87,15 @@ def test_key_of_a_provider_stands_for_hardware_it_does_not_name(engine: RegoEngi
 
     assert reasons["instance-identity"].value == 2
     assert reasons["instance-identity"].reason == "provider_identified"
+
+
+def test_firmware_that_only_the_host_speaks_for_is_a_warning_though_it_is_known(engine: RegoEngine) -> None:
+    vendor = AscendVendor(ItrusteeVendor(NOW))
+    reasons = {reason.claim: reason.reason for reason in judge(engine, vendor).reasons}
+
+    assert judge(engine, vendor).status == "warning"
+    assert reasons["executables"] == "firmware_list_of_the_host"
+    assert judge(engine, vendor, Fault.UNKNOWN_MEASUREMENT).status == "contraindicated"
 
 
 def test_faults_that_the_proof_lets_through_are_the_policys_to_find(

@@ -1,4 +1,4 @@
-"""What the policies of vTPMs say of simulated devices, and what they share with the hardware's own."""
+"""What the policies of all that stands on a TPM say of simulated devices, and what they share with the hardware's."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from attest_pipeline.simulator.device import Fault, Vendor
 POLICIES = Path(__file__).resolve().parents[2] / "policies" / "appraisal"
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CHALLENGE = bytes(range(64))
-TEES = ("tpm", "az-snp-vtpm", "az-tdx-vtpm")
+TEES = ("tpm", "az-snp-vtpm", "az-tdx-vtpm", "ascend-npu")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +36,7 @@ def judge(engine: RegoEngine, vendor: Vendor, fault: Fault | None = None) -> App
     assert {path.removeprefix("fields.") for path in policy.reads if path.startswith("fields.")} <= {
         *claims.fields,
         "tcb_fmc",  # of Turin alone
+        "scenario",  # of iTrustee alone
     }
     matched = Matched(claims, ReferenceValues([vendor.reference_values()]).match(claims))
     return Appraiser(engine).appraise(matched, policy, fresh=True, replayed=False).appraisal

@@ -96,6 +96,7 @@ def test_every_verifier_of_the_project_loads_under_its_own_name() -> None:
         "nvidia-switch",
         "csv",
         "itrustee",
+        "ascend-npu",
         "sample",
     ]
     assert [(name, verifier.tee) for name, verifier in verifiers.load(names, {}).items()] == [(n, n) for n in names]
