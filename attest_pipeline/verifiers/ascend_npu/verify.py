@@ -73,8 +73,8 @@ class AscendNpuVerifier:
 
     def _on_tpm(self, evidence: Evidence, endorsements: Endorsements, challenge: bytes | None, now: datetime) -> Claims:
         log = _required(evidence.items.get("firmware_log"))
-        machines = Evidence(self.tee, {**evidence.items, "ima_log": log})
-        proven = machine.prove_machine(machines, endorsements, self._tpm, challenge, now)
+        of_host = Evidence(self.tee, {**evidence.items, "ima_log": log})
+        proven = machine.prove_machine(of_host, endorsements, self._tpm, challenge, now)
         host = machine_claims.make_claims(self.tee, proven, bound=challenge is not None)
         entries = (entry for one in host.logs if one.name is LogName.IMA for entry in one.events)
         return with_firmware(host, read_components(entries), TPM)
