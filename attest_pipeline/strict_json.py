@@ -1,6 +1,7 @@
 """JSON that says each thing once: no member twice, no NaN, UTF-8 alone. For everything that an Attester writes as JSON.
 
 msgspec and the standard library both take the last of two equal members; whoever reads the first is then deceived.
+Half of a surrogate pair, which only an escape can spell, is no UTF-8: whoever writes the text on would fail.
 """
 
 import json
@@ -11,6 +12,7 @@ import msgspec
 
 from attest_pipeline.errors import BadEvidence, Reason
 
+_ESCAPED: Final = b"\\u"
 _T = TypeVar("_T")
 
 
@@ -18,6 +20,8 @@ def load(data: bytes) -> object:
     """The document as plain Python values. Raises BadEvidence(MALFORMED); bound the size of `data` first."""
     try:
         found: object = _decoder.decode(data.decode())
+        if _ESCAPED in data:
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadEvidence(Reason.MALFORMED, f"no JSON: {str(error)[:120]}") from None
     return found

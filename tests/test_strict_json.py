@@ -21,6 +21,9 @@ class Pair(Struct, forbid_unknown_fields=True):
         b'{"a": 1, "a": 1}',
         b'{"a": 1, "\\u0061": 2}',
         b'{"b": [{"a": 1, "a": 2}]}',
+        b'{"a": "\\ud800"}',
+        b'{"\\uDFFF": 1}',
+        b'["\\ud83d", "\\ude00"]',
         b'{"a": NaN}',
         b'{"a": -Infinity}',
         b'{"a": "\xff"}',
@@ -35,6 +38,10 @@ def test_what_is_ambiguous_broken_or_bottomless_is_malformed(text: bytes) -> Non
     with pytest.raises(BadEvidence) as refused:
         strict_json.load(text)
     assert refused.value.reason is Reason.MALFORMED
+
+
+def test_an_escaped_surrogate_pair_is_the_one_character_that_it_means() -> None:
+    assert strict_json.load(b'["\\ud83d\\ude00"]') == ["\N{GRINNING FACE}"]
 
 
 def test_a_document_is_of_the_type_that_was_asked_for() -> None:
