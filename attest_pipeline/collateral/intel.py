@@ -116,21 +116,21 @@ def dcap_document(
     try:
         info = msgspec.json.decode(tcb_info, type=_TcbInfoBody)
         enclave = msgspec.json.decode(identity, type=_IdentityBody)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadCollateral(f"no answer of a PCS: {str(error)[:80]}") from None
-    return msgspec.json.encode(
-        Document(
-            pck_crl_issuer_chain=pck_crl_chain,
-            root_ca_crl=load_crl(root_crl).public_bytes(Encoding.DER).hex(),
-            pck_crl=load_crl(pck_crl).public_bytes(Encoding.DER).hex(),
-            tcb_info_issuer_chain=tcb_info_chain,
-            tcb_info=bytes(info.text).decode(),
-            tcb_info_signature=info.signature,
-            qe_identity_issuer_chain=identity_chain,
-            qe_identity=bytes(enclave.text).decode(),
-            qe_identity_signature=enclave.signature,
+        return msgspec.json.encode(
+            Document(
+                pck_crl_issuer_chain=pck_crl_chain,
+                root_ca_crl=load_crl(root_crl).public_bytes(Encoding.DER).hex(),
+                pck_crl=load_crl(pck_crl).public_bytes(Encoding.DER).hex(),
+                tcb_info_issuer_chain=tcb_info_chain,
+                tcb_info=bytes(info.text).decode(),
+                tcb_info_signature=info.signature,
+                qe_identity_issuer_chain=identity_chain,
+                qe_identity=bytes(enclave.text).decode(),
+                qe_identity_signature=enclave.signature,
+            )
         )
-    )
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise BadCollateral(f"no answer of a PCS: {str(error)[:80]}") from None
 
 
 def key_of(data: bytes) -> str:

@@ -14,9 +14,12 @@ from msgspec import Struct
 
 from attest_pipeline.collateral.records import FOREVER, WEEK, Lifetime
 from attest_pipeline.model import EndorsementKind
+from attest_pipeline.verifiers._shared.x509 import PARSE_ERRORS
 
 _NAME: Final = re.compile(r"[a-z0-9-]{1,32}(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,6}")
 _MAX_NAME: Final = 400
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]+")
+_PARSED_LATE: Final = ("issuer", "extensions", "last_update_utc")
 
 
 class BadCollateral(Exception):
@@ -128,25 +131,29 @@ def only(documents: Iterable[bytes]) -> bytes:
 
 
 def load_crl(data: bytes) -> x509.CertificateRevocationList:
-    """CRL out of DER, PEM, or DER in hexadecimal (as PCCS sends it). Raises BadCollateral."""
+    """CRL out of DER, PEM, or DER in hexadecimal (as PCCS sends it), all that is read of it parsed.
+
+    Raises BadCollateral.
+    """
     text = data.strip()
     try:
         if text.startswith(b"-----BEGIN"):
-            return x509.load_pem_x509_crl(text)
-        der = bytes.fromhex(text.decode()) if re.fullmatch(rb"[0-9A-Fa-f]+", text) else data
-        return x509.load_der_x509_crl(der)
-    except (ValueError, TypeError, x509.InvalidVersion) as error:
+            crl = x509.load_pem_x509_crl(text)
+        else:
+            crl = x509.load_der_x509_crl(bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else data)
+        for part in _PARSED_LATE:
+            getattr(crl, part)
+    except PARSE_ERRORS as error:
         raise BadCollateral(f"no CRL: {str(error)[:80]}") from None
+    return crl
 
 
 def crl_number(crl: x509.CertificateRevocationList) -> int:
-    """CRL number (RFC 5280, 5.2.3), or the time of issue where there is none: either grows. Raises BadCollateral."""
+    """CRL number (RFC 5280, 5.2.3), or the time of issue where there is none: either grows."""
     try:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         return int(crl.last_update_utc.timestamp())
-    except ValueError as error:
-        raise BadCollateral(f"no CRL: {str(error)[:80]}") from None
 
 
 CERTIFICATES: Final = Lifetime(refresh_after=4 * WEEK, stale_after=FOREVER)

@@ -161,6 +161,30 @@ def test_an_answer_without_its_chain_or_body_is_refused(intel: Book, index: int)
         recipe.documents(key, answers)
 
 
+def test_an_answer_of_intel_whose_text_is_no_utf8_is_refused(intel: Book, pki: IntelPki) -> None:
+    recipe, key = intel.of(TDX)
+    genuine = pcs_answers(dcap(pki))
+    recipe.documents(key, genuine)
+    broken_text = Response(genuine[0].headers, genuine[0].body.replace(b"UpToDate", b"\xed\xa0\x80", 1))
+    broken_header = Response(dict.fromkeys(genuine[1].headers, "-----BEGIN\udcff"), genuine[1].body)
+    for answers in ([broken_text, *genuine[1:]], [genuine[0], broken_header, *genuine[2:]]):
+        with pytest.raises(BadCollateral):
+            recipe.documents(key, answers)
+
+
+def pcs_answers(document: bytes) -> list[Response]:
+    """What Intel's PCS would answer with in four parts."""
+    parts = json.loads(document)
+    tcb = f'{{"tcbInfo":{parts["tcb_info"]},"signature":"{parts["tcb_info_signature"]}"}}'
+    identity = f'{{"enclaveIdentity":{parts["qe_identity"]},"signature":"{parts["qe_identity_signature"]}"}}'
+    return [
+        Response({"tcb-info-issuer-chain": parts["tcb_info_issuer_chain"]}, tcb.encode()),
+        Response({"sgx-enclave-identity-issuer-chain": parts["qe_identity_issuer_chain"]}, identity.encode()),
+        Response({"sgx-pck-crl-issuer-chain": parts["pck_crl_issuer_chain"]}, bytes.fromhex(parts["pck_crl"])),
+        Response({}, bytes.fromhex(parts["root_ca_crl"])),
+    ]
+
+
 def test_real_collateral_names_its_key(vectors: Path) -> None:
     found = {key_of(path.read_bytes()) for path in sorted((vectors / "evidence" / "dcap-collateral").glob("*.json"))}
     assert "tdx/90c06f000000/platform" in found
@@ -185,6 +209,21 @@ def test_a_crl_is_read_in_each_coding(pki: IntelPki) -> None:
 def test_what_is_no_crl_is_refused(text: bytes) -> None:
     with pytest.raises(BadCollateral):
         load_crl(text)
+
+
+@pytest.mark.parametrize(
+    ("found", "put"),
+    [
+        (b"Simulated SGX Root CA", b"\xff" * 21),
+        (bytes.fromhex("551d23"), bytes.fromhex("551d14")),
+    ],
+    ids=["a name that is no UTF-8", "an extension twice"],
+)
+def test_a_crl_whose_parts_cannot_be_read_is_none(pki: IntelPki, found: bytes, put: bytes) -> None:
+    der = pki.crl(pki.root)
+    assert found in der
+    with pytest.raises(BadCollateral):
+        load_crl(der.replace(found, put))
 
 
 # ── AMD ───────────────────────────────────────────────────────────────────────────────────────────────────────────────

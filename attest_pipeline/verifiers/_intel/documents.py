@@ -164,5 +164,5 @@ def read_enclave_identity(text: bytes) -> EnclaveIdentity:
 def _read(decoder: "msgspec.json.Decoder[Document]", text: bytes, what: str) -> Document:
     try:
         return decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{what}: {str(error)[:120]}") from None

@@ -31,7 +31,7 @@ _FILL: Final = b" \t\r\n\0"
 _PARSED_LATE: Final = (
     "subject", "issuer", "extensions", "signature_hash_algorithm", "signature_algorithm_parameters",
 )  # fmt: skip
-_PARSE_ERRORS: Final = (
+PARSE_ERRORS: Final = (
     ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )  # fmt: skip
@@ -82,7 +82,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
             certificate.public_key()
             for part in _PARSED_LATE:
                 getattr(certificate, part)
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         raise BadEvidence(Reason.MALFORMED, f"no X.509 certificate: {str(error)[:120]}") from None
     if not _names_one_algorithm(certificate.public_bytes(Encoding.DER)):
         raise BadEvidence(Reason.MALFORMED, "certificate names another signature algorithm than it signs")
@@ -289,7 +289,7 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
             genuine = (
                 crl.issuer == issuer and _signed_by(crl, key) and _names_one_algorithm(crl.public_bytes(Encoding.DER))
             )
-    except _PARSE_ERRORS as error:
+    except PARSE_ERRORS as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
     if not genuine:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {issuer.rfc4514_string()[:80]}")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements, Evidence
 from attest_pipeline.simulator.intel_pki import CURRENT_SVN, Identity, IntelPki, pem, sign_raw, tcb_level
 from attest_pipeline.verifiers._intel.collateral import MAX_COLLATERAL
+from attest_pipeline.verifiers._intel.documents import read_enclave_identity, read_tcb_info
 
 Parts = dict[str, str]
 PARTS = tuple(collateral("tdx"))
@@ -124,6 +126,13 @@ def test_signed_tcb_info_of_another_form_is_refused(change: dict[str, object]) -
 )
 def test_a_signed_qe_identity_of_another_form_is_refused(change: dict[str, object]) -> None:
     assert refusal("tdx", None, collateral("tdx", None, change)) is Reason.BAD_ENDORSEMENT
+
+
+@pytest.mark.parametrize("read", [read_tcb_info, read_enclave_identity])
+def test_a_document_that_is_no_utf8_is_refused(read: Callable[[bytes], object]) -> None:
+    with pytest.raises(BadEvidence) as refused:
+        read(b'{"\xed\xa0\x80":1}')
+    assert refused.value.reason is Reason.BAD_ENDORSEMENT
 
 
 def test_malformed_documents_of_another_project_are_refused_even_if_signed(vectors: Path) -> None:
