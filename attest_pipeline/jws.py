@@ -24,6 +24,7 @@ SM2: Final = "SGD_SM3_SM2"
 ALGORITHMS: Final = frozenset({"ES256", "ES384", "EdDSA", "PS256", SM2})
 MAX_TOKEN: Final = 256 * 1024
 MAX_KEY_ID: Final = 128
+_MAX_WHY: Final = 200
 Jwk = Mapping[str, str]
 
 
@@ -34,7 +35,10 @@ class Jwks(Struct, frozen=True):
 
 
 class BadToken(ValueError):
-    """A token that must not be believed; the message says why."""
+    """A token that must not be believed; the message says why, and little of what the token says."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why[:_MAX_WHY])
 
 
 def b64u(data: bytes) -> bytes:

@@ -92,6 +92,10 @@ def test_another_typ_is_another_kind_of_token(token_type: str | None) -> None:
     assert "typ" in refused(lab.with_header(TOKEN, {**lab.header(TOKEN), "typ": token_type}))
 
 
+def test_a_refusal_repeats_little_of_the_token() -> None:
+    assert len(refused(lab.with_header(TOKEN, {**lab.header(TOKEN), "typ": "x" * 10_000}))) <= 200
+
+
 @pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c"])
 def test_keys_and_urls_inside_the_token_are_never_used(member: str) -> None:
     forger = FileSigner(ec.generate_private_key(ec.SECP256R1()))
