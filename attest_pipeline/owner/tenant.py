@@ -4,10 +4,10 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.model import MARK, AllowList, Policy, ReferenceValueSet, TenantConfig, TrustAnchor
@@ -31,7 +31,7 @@ class TenantSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     issuer: str
     audience: str
-    tees: tuple[str, ...]
+    tees: tuple[Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_-]{0,31}\Z")], ...]
     environment: Literal["production", "development"] = "production"
     token_seconds: int = 3600
     annotate: bool = False

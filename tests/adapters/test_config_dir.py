@@ -132,6 +132,11 @@ def test_a_simulated_tenant_is_read_back(tmp_path: Path, vendors: Sequence[Vendo
         ("tenant.json", b'{"issuer": "i", "audience": "a", "tees": ["tdx"], "enviroment": "development"}'),
         ("tenant.json", b'{"issuer": "i", "audience": "a", "tees": ["tdx"], "environment": "staging"}'),
         ("tenant.json", b'{"issuer": "i", "audience": "a", "tees": ["abacus"], "environment": "development"}'),
+        ("tenant.json", b'{"issuer": "i", "audience": "a", "tees": ["../tdx"], "environment": "development"}'),
+        (
+            "tenant.json",
+            b'{"issuer": "i", "audience": "a", "tees": ["%b"], "environment": "development"}' % (b"x" * 300),
+        ),
         ("policies/tdx.rego", b"bad tdx"),
         ("policies/tdx.rego", b"\xff"),
         ("reference-values/a.json", b"[]"),
