@@ -94,7 +94,10 @@ def _event_bytes(item: Item) -> int:
 
 
 def decode_frame(data: bytes) -> Frame:
-    """Frame from another stage. Raises msgspec.MsgspecError: the bus is inside the trust base, so that is a bug."""
+    """Frame from another stage. Raises MsgspecError, UnicodeDecodeError or RecursionError.
+
+    The bus is inside the trust base, so that is a bug.
+    """
     return _frame_decoder.decode(data)
 
 

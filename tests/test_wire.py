@@ -261,8 +261,13 @@ def test_a_frame_comes_back_as_it_left() -> None:
 
 
 def test_a_frame_that_cannot_be_read_is_a_bug_not_bad_evidence() -> None:
-    with pytest.raises(msgspec.MsgspecError):
-        wire.decode_frame(b"\x80")
+    for broken, error in (
+        (b"\x80", msgspec.MsgspecError),
+        (b"\x93\xa3\xed\xa0\x80\xa1v\x90", UnicodeDecodeError),
+        (b"\x93\xa1a\xa1v\x91\x94\x81\xa2zz" + b"\x91" * 5000, RecursionError),
+    ):
+        with pytest.raises(error):
+            wire.decode_frame(broken)
 
 
 def listing(ack: str, events: int, text: str = "") -> wire.Item:
