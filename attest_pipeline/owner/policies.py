@@ -24,7 +24,10 @@ FORBIDDEN: Final = ("http", "opa", "rand", "time.now_ns", "trace", "uuid")
 """Built-ins that reach outside, or make an answer differ from the last one for the same input."""
 
 _PACKAGE: Final = re.compile(r"data\.(appraisal\.([a-z][a-z0-9_-]{0,31}))")
-_LEXEME: Final = re.compile(r'"(?:\\.|[^"\\\n])*"|`[^`]*`|#[^\n]*|(?P<open>[\[({])|(?P<close>[\])}])')
+_LEXEME: Final = re.compile(
+    r'"(?:\\.|[^"\\\n])*(?:"|(?P<unclosed>))|`[^`]*`|#[^\n]*|(?P<open>[\[({])|(?P<close>[\])}])'
+)
+"""A text without its end is a lexeme too, or each quotation mark in it would be read to the end of the line."""
 _WRONG: Final[tuple[object, ...]] = (None, "zzz", [], {}, True)
 """Values of a wrong type. Rego orders across types (`"zzz" >= 7` is true), so a careless policy lets them pass."""
 
@@ -98,9 +101,11 @@ def _check_text(text: str) -> None:
     depth = 0
     for lexeme in _LEXEME.finditer(text):
         depth += bool(lexeme["open"]) - bool(lexeme["close"])
-        if depth > MAX_NESTING:
+        unclosed = lexeme["unclosed"] is not None
+        if unclosed or depth > MAX_NESTING:
+            wrong = "a text is not closed" if unclosed else f"more than {MAX_NESTING} brackets are open"
             line = text.count("\n", 0, lexeme.start()) + 1
-            raise Misconfigured(f"policy refused: more than {MAX_NESTING} brackets are open in line {line}")
+            raise Misconfigured(f"policy refused: {wrong} in line {line}")
 
 
 def _tee_of(package: str) -> str:

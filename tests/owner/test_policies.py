@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -101,6 +102,12 @@ def test_brackets_in_text_and_comments_close_nothing(inert: str) -> None:
 @pytest.mark.parametrize("inert", ['"[[[["', "`{{{{\n{{{{`", "# [[[[((((\n"])
 def test_brackets_in_text_and_comments_open_nothing(inert: str) -> None:
     assert vet(f"{inert} " * 10, CannedSandbox())
+
+
+def test_a_text_that_is_not_closed_is_refused_at_once() -> None:
+    start = time.process_time()
+    assert "a text is not closed in line 2" in refusal('\n"' + '\\"' * (MAX_BYTES // 2 - 2))
+    assert time.process_time() - start < 0.2
 
 
 @pytest.mark.parametrize("package", ["data.ear", "data.appraisal", "data.appraisal.tdx.x", "data.appraisal.TDX", ""])
