@@ -21,6 +21,8 @@ CURVES: Final[dict[str, ec.EllipticCurve]] = {
 _KEYS_KEPT: Final = 4096
 """Keys of unproven certificates come here too; whoever sends them must not fill the memory."""
 _RSA_BITS = range(2048, 8193)
+_EXPONENT_BITS: Final = 64
+"""OpenSSL bounds an RSA key's public exponent so beyond 3072 bits; below, a long one makes a check 30 times as dear."""
 _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512(),
 }  # fmt: skip
@@ -67,14 +69,15 @@ class EcKey:
 
 
 class RsaKey:
-    """An RSA public key of 2048 to 8192 bits."""
+    """An RSA public key of 2048 to 8192 bits, its public exponent of up to 64."""
 
     __slots__ = ("_public", "spki")
 
     def __init__(self, public: rsa.RSAPublicKey) -> None:
-        """Wrap a parsed key. Raises UnusableKey if its size is out of bounds."""
-        if public.key_size not in _RSA_BITS:
-            msg = f"RSA of {public.key_size} bits"
+        """Wrap a parsed key. Raises UnusableKey if its size or its exponent is out of bounds."""
+        exponent = public.public_numbers().e.bit_length()
+        if public.key_size not in _RSA_BITS or exponent > _EXPONENT_BITS:
+            msg = f"RSA of {public.key_size} bits with an exponent of {exponent}"
             raise UnusableKey(msg)
         self._public = public
         self.spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

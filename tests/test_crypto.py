@@ -193,6 +193,13 @@ def test_rsa_with_another_mask_or_hash_is_refused(rsa_key: rsa.RSAPrivateKey) ->
     assert not key.verify_pkcs1(rsa_key.sign(MESSAGE, padding.PKCS1v15(), hashes.SHA256()), MESSAGE, "sha384")
 
 
+def test_an_rsa_key_whose_exponent_would_make_each_check_dear_is_refused(rsa_key: rsa.RSAPrivateKey) -> None:
+    modulus = rsa_key.public_key().public_numbers().n
+    assert RsaKey(rsa.RSAPublicNumbers((1 << 64) - 1, modulus).public_key())
+    with pytest.raises(UnusableKey, match="exponent of 65"):
+        RsaKey(rsa.RSAPublicNumbers((1 << 64) + 1, modulus).public_key())
+
+
 def test_an_rsa_key_is_remembered_by_its_spki(rsa_key: rsa.RSAPrivateKey) -> None:
     der = spki(rsa_key.public_key())
     key = load_spki(der)
