@@ -1,8 +1,10 @@
 # Every verb a developer or CI needs. `make` alone lists them.
 PYTHON ?= python3
+TARGET ?= *
+SECONDS ?= 600
 BIN := .venv/bin
 
-.PHONY: help dev check types architecture test demo bench schemas lock format clean
+.PHONY: help dev check types architecture test fuzz demo bench schemas lock format clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +31,9 @@ test: check types architecture  ## everything that must hold
 	$(BIN)/attest schemas --check
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=95
 
+fuzz: dev  ## altered input for every parser: TARGET='verify *', SECONDS=600 for each target
+	PYTHONPATH=tests $(BIN)/python -m fuzz --target '$(TARGET)' --seconds $(SECONDS)
+
 demo: dev  ## 500 simulated agents of five TEEs through a real broker, in a minute
 	$(BIN)/attest demo
 
@@ -47,4 +52,4 @@ format: dev  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what the other verbs made
-	rm -rf .venv build dist state .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist state .coverage .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis fuzz-findings
