@@ -1,109 +1,50 @@
-"""Firmware lists of Ascend NPUs under both kinds of hosts: what binds them, what they show, and what must not pass."""
+"""Firmware lists of Ascend NPUs under both kinds of hosts: what binds them, and what must not pass."""
 
 import contextlib
-import hashlib
 import json
 import random
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from ascend_lab import (
+    AK,
+    AK_CERT,
+    AUTHORITY,
+    BAD,
+    BINDINGS,
+    DIRECTORY,
+    DOCUMENTS,
+    ENROLLED,
+    FIRMWARE,
+    GOOD,
+    NOW,
+    PCRS,
+    VERIFIER,
+    Data,
+    bound,
+    component,
+    components_of,
+    healthy,
+    list_of,
+    quote_over,
+    reason_of,
+    refusal,
+    register_of,
+    report_over,
+    verify,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ima_lab import extended, field, ima_entry, template_data
-from tpm_lab import CHALLENGE, attest, flipped, pcr_json, public_pem, sign, values
+from ima_lab import ima_entry
+from tpm_lab import CHALLENGE, attest, flipped, pcr_json, sign, values
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.matching import ReferenceValues
-from attest_pipeline.model import AllowList, Claims, Endorsements, Evidence, FieldValue, LogName, ReferenceValueSet
+from attest_pipeline.model import Endorsements, Evidence
 from attest_pipeline.simulator import itrustee
-from attest_pipeline.simulator.huawei import Authority
-from attest_pipeline.verifiers._shared.eventlog.reader import MAX_LOG
 from attest_pipeline.verifiers.ascend_npu import AscendNpuVerifier
-from attest_pipeline.verifiers.ascend_npu.abi import MAX_DIGESTS
 from attest_pipeline.verifiers.itrustee import ItrusteeVerifier
 from attest_pipeline.verifiers.tpm import TpmVerifier
-
-NOW = datetime(2026, 11, 23, tzinfo=UTC)
-BINDINGS = ("itrustee", "tpm")
-DIRECTORY = "/usr/local/Ascend/driver/device"
-GOOD, BAD = b"\x07" * 32, b"\x66" * 32
-PCRS = values(numbers=tuple(range(10)))
-AGGREGATE = template_data(hashlib.sha256(b"".join(PCRS.values())).digest(), b"boot_aggregate")
-AUTHORITY = Authority(NOW)
-DRK, AK = (rsa.generate_private_key(65537, 2048) for _ in range(2))
-AK_CERT = itrustee.ak_certificate(DRK, itrustee.drk_certificate(DRK, AUTHORITY.machine("host"), AUTHORITY), AK)
-CA = tuple(identity.encoded(Encoding.DER) for identity in (AUTHORITY.product, AUTHORITY.root))
-ENROLLED = ec.generate_private_key(ec.SECP256R1())
-DOCUMENTS: dict[str, dict[str, tuple[bytes, ...]]] = {"itrustee": {"ca": CA}, "tpm": {"ak": (public_pem(ENROLLED),)}}
-VERIFIER = AscendNpuVerifier({"huawei": (AUTHORITY.root.spki,)})
-Data = tuple[bytes, ...]
-
-
-def component(name: str, digest: bytes = GOOD) -> bytes:
-    return template_data(digest, f"{DIRECTORY}/{name}".encode())
-
-
-FIRMWARE = (AGGREGATE, component("ascend_boot.bin"), component("ascend_task.bin", b"\x08" * 32))
-
-
-def list_of(data: Data) -> bytes:
-    return b"".join(map(ima_entry, data))
-
-
-def register_of(data: Data) -> bytes:
-    return extended(*(hashlib.sha256(template).digest() for template in data))
-
-
-def report_over(log: bytes, challenge: bytes = CHALLENGE) -> bytes:
-    payload = itrustee.report_payload(challenge + hashlib.sha256(log).digest())
-    return itrustee.encode_report(payload, itrustee.sign(AK, payload), AK_CERT)
-
-
-def quote_over(register: bytes, boot: dict[int, bytes] = PCRS) -> dict[str, bytes]:
-    pcrs = boot | {10: register}
-    message = attest(pcrs)
-    return {"attest": message, "signature": sign(ENROLLED, message), "pcrs": pcr_json(pcrs)}
-
-
-def bound(binding: str, log: bytes, register: bytes) -> dict[str, bytes]:
-    """Evidence of an honest host of this kind, whose PCR 10 holds that value."""
-    host = {"report": report_over(log)} if binding == "itrustee" else quote_over(register)
-    return {**host, "firmware_log": log}
-
-
-@cache
-def healthy(binding: str) -> dict[str, bytes]:
-    return bound(binding, list_of(FIRMWARE), register_of(FIRMWARE))
-
-
-def verify(
-    items: dict[str, bytes], binding: str, *, challenge: bytes | None = CHALLENGE, now: datetime = NOW
-) -> Claims:
-    documents = Endorsements(DOCUMENTS[binding])
-    return VERIFIER.verify(Evidence("ascend-npu", items), documents, challenge=challenge, now=now)
-
-
-def components_of(claims: Claims) -> set[str]:
-    return {name for name in claims.measurements if name.startswith("firmware:")}
-
-
-def listed(binding: str, data: Data) -> Claims:
-    return verify(bound(binding, list_of(data), register_of(data)), binding)
-
-
-def reason_of(call: Callable[[], object]) -> Reason:
-    with pytest.raises(BadEvidence) as caught:
-        call()
-    return caught.value.reason
-
-
-def refusal(items: dict[str, bytes], binding: str) -> Reason:
-    return reason_of(lambda: verify(items, binding))
 
 
 # ── what is proven ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,108 +253,3 @@ def test_the_hosts_chain_is_judged_at_the_given_time() -> None:
 def test_evidence_names_one_host_and_no_more(items: dict[str, bytes], expected: Reason) -> None:
     assert refusal(items, "tpm") is expected
     assert reason_of(lambda: VERIFIER.endorsements_for(Evidence("x", items))) is expected
-
-
-# ── what the list shows ───────────────────────────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("binding", BINDINGS)
-@pytest.mark.parametrize("order", [(BAD, GOOD), (GOOD, BAD)])
-def test_a_good_digest_never_hides_a_bad_one_of_the_same_path(binding: str, order: tuple[bytes, bytes]) -> None:
-    claims = listed(binding, (AGGREGATE, *(component("task.bin", digest) for digest in order)))
-    name = f"firmware:{DIRECTORY}/task.bin"
-    assert claims.measurements[name] == ",".join(digest.hex() for digest in order)
-    assert claims.fields["firmware_components"] == 1
-    allowed: dict[str, tuple[FieldValue, ...]] = {name: (GOOD.hex(), BAD.hex())}
-    reference = ReferenceValueSet(name="both", version="1", tee="ascend-npu", values=allowed)
-    assert not ReferenceValues([reference]).match(claims).matched
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_a_file_measured_twice_alike_is_one_component(binding: str) -> None:
-    claims = listed(binding, (*FIRMWARE, FIRMWARE[1]))
-    assert claims.fields["firmware_components"] == 2
-    assert claims.measurements[f"firmware:{DIRECTORY}/ascend_boot.bin"] == GOOD.hex()
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_a_file_that_was_being_written_shows_as_a_violation(binding: str) -> None:
-    zero = template_data(bytes(20), f"{DIRECTORY}/ascend_boot.bin".encode(), b"sha1")
-    log = list_of(FIRMWARE) + ima_entry(zero, noted=bytes(32))
-    digests = [hashlib.sha256(data).digest() for data in FIRMWARE]
-    claims = verify(bound(binding, log, extended(*digests, b"\xff" * 32)), binding)
-    assert claims.measurements[f"firmware:{DIRECTORY}/ascend_boot.bin"] == f"{GOOD.hex()},violation"
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_a_file_anywhere_else_is_a_component_too(binding: str) -> None:
-    claims = listed(binding, (*FIRMWARE, template_data(BAD, b"/opt/ascend firmware.bin")))
-    assert claims.measurements["firmware:/opt/ascend firmware.bin"] == BAD.hex()
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_a_file_cannot_borrow_the_name_of_the_kernels_own_entry(binding: str) -> None:
-    claims = listed(binding, (*FIRMWARE, template_data(BAD, b"boot_aggregate")))
-    assert claims.measurements["firmware:boot_aggregate"] == BAD.hex()
-    violation = ima_entry(AGGREGATE, noted=bytes(32)) + ima_entry(FIRMWARE[1])
-    value = extended(b"\xff" * 32, hashlib.sha256(FIRMWARE[1]).digest())
-    first = verify(bound(binding, violation, value), binding)
-    assert first.measurements["firmware:boot_aggregate"] == "violation"
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_a_list_without_a_file_is_empty(binding: str) -> None:
-    assert reason_of(lambda: listed(binding, (AGGREGATE,))) is Reason.EMPTY
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-@pytest.mark.parametrize("signature", [b"", b"\3\2\4signed"])
-def test_entries_may_be_signed_by_whoever_shipped_the_file(binding: str, signature: bytes) -> None:
-    data = component("signed.bin") + field(signature)
-    log = ima_entry(data, b"ima-sig")
-    claims = verify(bound(binding, log, register_of((data,))), binding)
-    assert claims.measurements[f"firmware:{DIRECTORY}/signed.bin"] == GOOD.hex()
-
-
-@pytest.mark.parametrize(("algorithm", "size"), [("sha256", 32), ("sm3", 32), ("sha384", 48), ("sha512", 64)])
-def test_files_may_be_measured_by_every_strong_hash(algorithm: str, size: int) -> None:
-    data = template_data(b"\x09" * size, b"/a", algorithm.encode())
-    assert listed("tpm", (data,)).measurements["firmware:/a"] == "09" * size
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-@pytest.mark.parametrize("size", [0, 16, 20, 28, 33])
-def test_files_measured_by_a_weak_hash_are_unsupported(binding: str, size: int) -> None:
-    data = template_data(bytes(size), b"/a", b"sha1")
-    assert reason_of(lambda: listed(binding, (data,))) is Reason.UNSUPPORTED_FORMAT
-
-
-@pytest.mark.parametrize("path", [b"", b"/a\nb", b"/\xff", b"/" + b"a" * 256, b"/\xe2\x80\xae"])
-def test_a_path_that_cannot_be_shown_is_malformed(path: bytes) -> None:
-    assert reason_of(lambda: listed("itrustee", (template_data(GOOD, path),))) is Reason.MALFORMED
-
-
-def test_a_list_beyond_the_limits_is_too_large() -> None:
-    most = tuple(component(str(number)) for number in range(MAX_DIGESTS))
-    assert listed("tpm", (*most, *most)).fields["firmware_components"] == MAX_DIGESTS
-    assert reason_of(lambda: listed("tpm", (*most, component("more")))) is Reason.TOO_LARGE
-    assert reason_of(lambda: listed("tpm", (*most, component("0", BAD)))) is Reason.TOO_LARGE
-    huge = bytes(MAX_LOG + 1)
-    assert refusal(bound("itrustee", huge, b""), "itrustee") is Reason.TOO_LARGE
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-def test_the_list_may_come_as_text(binding: str) -> None:
-    noted = hashlib.sha256(FIRMWARE[1]).hexdigest()
-    line = f"10 {noted} ima-ng sha256:{GOOD.hex()} {DIRECTORY}/ascend_boot.bin\n".encode()
-    claims = verify(bound(binding, line, register_of(FIRMWARE[1:2])), binding)
-    assert claims.measurements[f"firmware:{DIRECTORY}/ascend_boot.bin"] == GOOD.hex()
-
-
-def test_under_a_tpm_an_allow_list_says_which_files_may_be_there_at_all() -> None:
-    known = AllowList(registers=(10,), digests=(GOOD.hex(), "08" * 32))
-    reference = ReferenceValueSet(
-        name="files", version="1", tee="ascend-npu", values={"binding": BINDINGS}, logs={LogName.IMA: known}
-    )
-    baseline, more = ReferenceValues([reference]), (*FIRMWARE, component("more.bin", BAD))
-    assert baseline.match(listed("tpm", FIRMWARE)).matched
-    assert not baseline.match(listed("tpm", more)).matched
-    assert not baseline.match(listed("itrustee", FIRMWARE)).matched
