@@ -23,6 +23,7 @@ from attest_pipeline.verifiers._arm.anchor import load_anchor
 from attest_pipeline.verifiers._arm.token import read_tokens
 from attest_pipeline.verifiers._azure import hcl
 from attest_pipeline.verifiers._azure.document import read_snp, read_tdx
+from attest_pipeline.verifiers._huawei import report as itrustee
 from attest_pipeline.verifiers._intel.abi import parse_certification, parse_quote
 from attest_pipeline.verifiers._intel.documents import read_enclave_identity, read_tcb_info
 from attest_pipeline.verifiers._intel.pck import load_pck
@@ -35,14 +36,13 @@ from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers._shared.x509 import load_bundle, load_certificate, prove_crl, prove_path, public_key
 from attest_pipeline.verifiers._tpm.abi import parse_quote as parse_tpm_quote
 from attest_pipeline.verifiers._tpm.abi import parse_signature
+from attest_pipeline.verifiers._tpm.ak import key_name
 from attest_pipeline.verifiers._tpm.quote import read_pcrs
 from attest_pipeline.verifiers.cca import abi as cca
 from attest_pipeline.verifiers.csv import abi as csv
-from attest_pipeline.verifiers.itrustee import abi as itrustee
 from attest_pipeline.verifiers.nitro.abi import read_document
 from attest_pipeline.verifiers.nvidia_gpu.abi import read_gpu
 from attest_pipeline.verifiers.psa.abi import read_token
-from attest_pipeline.verifiers.tpm.ak import key_name
 from attest_pipeline.verifiers.virtcca import abi as virtcca
 from fuzz import resign
 from fuzz.case import Case, Target, cases, data_of
