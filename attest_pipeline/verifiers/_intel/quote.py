@@ -141,6 +141,5 @@ def _check_qe(report: SgxReport, identity: EnclaveIdentity) -> None:
 
 def _equal_under(mask: bytes, value: bytes, expected: bytes) -> bool:
     """Whether the value has exactly the expected bits where the mask has ones, all three being of one size."""
-    if not len(value) == len(mask) == len(expected):
-        return False
-    return int.from_bytes(value) & int.from_bytes(mask) == int.from_bytes(expected)
+    bits = int.from_bytes(value) & int.from_bytes(mask)
+    return len(value) == len(mask) == len(expected) and bits == int.from_bytes(expected)

@@ -311,6 +311,11 @@ def test_a_document_of_another_form_is_malformed(site: Lab, change: dict[str, An
     assert refusal(site, site.evidence(site.document() | change)) is Reason.MALFORMED
 
 
+@pytest.mark.parametrize("document", [b"[]", b'"text"', b"1"])
+def test_json_that_is_no_object_is_malformed(site: Lab, document: bytes) -> None:
+    assert refusal(site, site.evidence(document)) is Reason.MALFORMED
+
+
 @pytest.mark.parametrize("number", [-1, 256, 1.5, "1"])
 def test_numbers_that_are_no_bytes_are_malformed(number: object) -> None:
     quote = {"message": [number], "signature": [], "pcrs": []}

@@ -124,6 +124,11 @@ def test_qe_bits_outside_the_masks_do_not_matter() -> None:
     assert prove("tdx", with_qe(48, bytes([0x15]))).tcb_status == "UpToDate"
 
 
+@pytest.mark.parametrize("mask", ["ff", "ff" * 8])
+def test_a_mask_of_another_size_than_what_it_masks_admits_no_qe(mask: str) -> None:
+    assert refusal("tdx", quote("tdx"), collateral("tdx", None, {"miscselectMask": mask})) is Reason.IDENTITY_MISMATCH
+
+
 def test_miscselect_stands_in_the_identity_as_it_stands_in_the_report() -> None:
     data = with_qe(16, bytes.fromhex("13370000"))
     good = collateral("tdx", None, {"miscselect": "13370000"})
