@@ -31,12 +31,10 @@ def explain(
     for register in explained:
         if replay.registers[register] != signed[register]:
             raise BadEvidence(Reason.LOG_MISMATCH, f"{name} log does not replay to register {register}")
-    return EventLog(
-        name=name,
-        digest=hashlib.sha256(log).hexdigest(),
-        registers=explained,
-        events=tuple(event for event in replay.events if event.register in explained),
-    )
+    events = replay.events
+    if len(explained) < len(replay.registers):
+        events = tuple(event for event in events if event.register in explained)
+    return EventLog(name=name, digest=hashlib.sha256(log).hexdigest(), registers=explained, events=events)
 
 
 def log_fields(logs: tuple[EventLog, ...]) -> dict[str, FieldValue]:
