@@ -15,6 +15,7 @@ from attest_pipeline.cli.simulated import vendors
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.ports import Verifier
 from attest_pipeline.simulator.arm_token import P521Key
+from attest_pipeline.simulator.ascend import AscendVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.hygon import CsvVendor
 from fuzz import resign
@@ -180,6 +181,14 @@ def _tpm(maker: Any) -> Iterator[Device]:
     yield Device("tpm", maker, 0, (resign.tpm(maker._aks[0]),))
 
 
+def _ascend(maker: Any) -> Iterator[Device]:
+    host: Any = vendor("itrustee")
+    reported = AscendVendor(host)
+    evidence_case(reported)
+    yield Device("ascend-npu tpm", maker, 0, (resign.tpm(maker._host._aks[0]),))
+    yield Device("ascend-npu itrustee", reported, 0, (resign.itrustee_report(host._machines[0, None].ak),))
+
+
 def _azure(maker: Any) -> Iterator[Device]:
     yield Device(maker.tee, maker, 0, (resign.azure(maker._vms[0, None].key, maker._hardware),))
 
@@ -202,6 +211,7 @@ _DEVICES: Final[Mapping[str, Callable[[Any], Iterator[Device]]]] = {
     "csv": _csv,
     "itrustee": _itrustee,
     "tpm": _tpm,
+    "ascend-npu": _ascend,
     "az-snp-vtpm": _azure,
     "az-tdx-vtpm": _azure,
     "nvidia-gpu": _nvidia,
