@@ -44,6 +44,8 @@ class FileSigner:
             private = _read(path.read_bytes())
         except FileNotFoundError:
             raise Misconfigured(f"{path} is missing: `attest up` makes a signing key") from None
+        except OSError as error:
+            raise Misconfigured(f"{path}: {error.strerror}") from None
         except (ValueError, TypeError) as error:
             raise Misconfigured(f"{path} is no private key: {error}") from None
         except Misconfigured as error:

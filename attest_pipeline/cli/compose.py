@@ -27,9 +27,12 @@ _STORE: Final = "/data"
 _NATS_URL: Final = "nats://nats:4222"
 _TENANTS: Final = ("default",)
 _SERVICES: Final = (*STAGES, "config", "bell", "webhook", "collateral")
+_OWNER: Final = "${ATTEST_UID:-10001}:${ATTEST_GID:-10001}"
+"""Who owns the state directory: its secrets are for nobody else, so no other user of a container could read them."""
 _HEADER: Final = """\
 # Written by `attest compose --write` from the tables of users and settings; a test fails if it differs.
-# First `attest init --state ./state` (keys, credentials, broker configuration), then `docker compose up`.
+# First `attest init --state ./state` (keys, credentials, broker configuration), then, as the user who ran that:
+# ATTEST_UID=$(id -u) ATTEST_GID=$(id -g) docker compose up
 """
 _DOCKERFILE: Final = """\
 FROM python:3.11-slim
@@ -59,7 +62,7 @@ def init(
     if not site.webhooks.exists():
         site.webhooks.touch(0o600)
         site.webhooks.write_bytes(msgspec.json.encode({"endpoints": []}))
-    typer.echo(f"{site.root} is ready: `docker compose up` reads it")
+    typer.echo(f"{site.root} is ready: `ATTEST_UID=$(id -u) ATTEST_GID=$(id -g) docker compose up` reads it")
 
 
 def provision(
@@ -119,6 +122,7 @@ def _provision() -> dict[str, object]:
         "command": [
             "attest", "provision", "--url", _NATS_URL, "--credentials", user, "--webhooks", str(site.webhooks),
         ],
+        "user": _OWNER,
         "volumes": [_mount(user), _mount(str(site.webhooks))],
         "depends_on": {"nats": {"condition": "service_healthy"}},
         "restart": "on-failure",
@@ -134,6 +138,7 @@ def _worker(kind: str) -> dict[str, object]:
     return {
         "image": "attest-pipeline",
         "command": ["python", "-m", "workers", kind],
+        "user": _OWNER,
         "environment": {"ATTEST_NATS_URL": _NATS_URL, "ATTEST_CREDENTIALS": user, **settings},
         "volumes": [_mount(user), *(_mount(path, writable=path == str(Site(_STATE).collateral)) for path in paths)],
         "depends_on": {"provision": {"condition": "service_completed_successfully"}},

@@ -48,6 +48,11 @@ def test_equal_messages_give_equal_signatures(algorithm: str) -> None:
     assert signer.sign(b"message") == signer.sign(b"message")
 
 
+def test_a_key_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=f"{tmp_path}: Is a directory"):
+        FileSigner.load(tmp_path)
+
+
 def test_a_missing_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "sign.pem"
     made = FileSigner.ensure(path)

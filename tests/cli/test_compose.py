@@ -40,6 +40,12 @@ def test_every_worker_kind_has_a_service_with_its_own_user(services: dict[str, d
         assert environment["ATTEST_CREDENTIALS"].endswith(f"/{kind}.json")
 
 
+def test_what_reads_the_state_directory_runs_as_its_owner(services: dict[str, dict[str, object]]) -> None:
+    assert {name: service.get("user") for name, service in services.items() if name != "nats"} == dict.fromkeys(
+        services.keys() - {"nats"}, "${ATTEST_UID:-10001}:${ATTEST_GID:-10001}"
+    )
+
+
 @pytest.mark.parametrize("owner", SECRETS)
 def test_a_secret_is_mounted_where_it_is_needed_and_nowhere_else(
     services: dict[str, dict[str, object]], owner: str
