@@ -1,5 +1,6 @@
 """bell: rings the epochs. Every period each tenant gets a signed marker with the ticks that are still open."""
 
+import contextlib
 import logging
 import secrets
 from typing import Final
@@ -14,6 +15,11 @@ from workers._process import Process
 
 _OPEN_TICKS: Final = 12
 """Ticks a marker carries: Evidence that waited in the queue is still judged by the epoch it was received in."""
+_ASKED: Final = 5
+"""Times that the last marker is asked for. The bus does not tell a server that is slow from a tenant without a marker,
+and a second tick for one epoch would make liars of all who attested over the first.
+"""
+_PAUSE: Final = 0.2
 _log: Final = logging.getLogger(__name__)
 
 
@@ -49,11 +55,15 @@ async def ring(process: Process, signer: FileSigner, tenant: str, now: int, peri
 
 async def _open_ticks(process: Process, signer: FileSigner, tenant: str) -> dict[int, Tick]:
     """Ticks of the last marker; none if there is no marker, or the bell has another key than before."""
-    try:
-        last = await process.bus.request(subjects.last_epoch(tenant), b"", timeout=2.0)
-        return decode_marker(last.data, [signer.public_jwk()], tenant)
-    except Unavailable:
+    for _ in range(_ASKED):
+        with contextlib.suppress(Unavailable):
+            last = await process.bus.request(subjects.last_epoch(tenant), b"", timeout=2.0)
+            break
+        await process.sleep(_PAUSE)
+    else:
         return {}
+    try:
+        return decode_marker(last.data, [signer.public_jwk()], tenant)
     except BadToken as error:
         _log.warning("last epoch marker ignored", extra={"tenant": tenant, "why": str(error)})
         return {}

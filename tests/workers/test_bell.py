@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from topologies import eventually
@@ -11,8 +12,9 @@ from topologies import eventually
 from attest_pipeline import subjects
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.file_signer import FileSigner
-from attest_pipeline.errors import Misconfigured
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.freshness import Tick, decode_marker
+from attest_pipeline.ports import Message
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 from workers import bell
 from workers._process import Process
@@ -110,3 +112,19 @@ async def test_the_bell_rings_for_every_tenant_until_it_is_told_to_stop(tower: T
 async def test_a_bell_without_tenants_is_misconfigured(tower: Tower, tmp_path: Path, settings: dict[str, str]) -> None:
     with pytest.raises(Misconfigured, match="ATTEST_TENANTS"):
         await bell.run(tower.process(bell_key=tmp_path / "bell.pem", **settings))
+
+
+async def test_a_server_that_is_slow_to_answer_is_no_tenant_without_a_marker(
+    tower: Tower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bell, "_PAUSE", 0.0)
+    before = await tower.ring(START)
+    request, refusals = tower.bus.request, iter(range(bell._ASKED - 1))
+
+    async def slow(*arguments: Any, **named: Any) -> Message:
+        for _ in refusals:
+            raise Unavailable("no answer within 2 s")
+        return await request(*arguments, **named)
+
+    monkeypatch.setattr(tower.bus, "request", slow)
+    assert await tower.ring(START + 1) == before
