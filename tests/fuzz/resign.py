@@ -192,6 +192,19 @@ def itrustee_report(ak: rsa.RSAPrivateKey) -> Signer:
     return sign
 
 
+def bound_list() -> Signer:
+    """Has the nonce of an iTrustee report end with the digest of the firmware list."""
+
+    def bind(items: Items) -> None:
+        report = json.loads(items["evidence/report"])
+        nonce = base64.urlsafe_b64decode(report["payload"]["nonce"] + "==")
+        digest = hashlib.sha256(items["evidence/firmware_log"]).digest()
+        report["payload"]["nonce"] = itrustee.b64u(nonce[: -len(digest)] + digest)
+        items["evidence/report"] = json.dumps(report).encode()
+
+    return bind
+
+
 # ── TPMs ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 def tpm(ak: Identity) -> Signer:
     """Signs a TPM's quote by its AK."""

@@ -18,6 +18,7 @@ from attest_pipeline.simulator.arm_token import P521Key
 from attest_pipeline.simulator.ascend import AscendVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.hygon import CsvVendor
+from attest_pipeline.simulator.itrustee import ItrusteeVendor
 from fuzz import resign
 from fuzz.case import Case
 
@@ -182,11 +183,12 @@ def _tpm(maker: Any) -> Iterator[Device]:
 
 
 def _ascend(maker: Any) -> Iterator[Device]:
-    host: Any = vendor("itrustee")
-    reported = AscendVendor(host)
-    evidence_case(reported)
     yield Device("ascend-npu tpm", maker, 0, (resign.tpm(maker._host._aks[0]),))
-    yield Device("ascend-npu itrustee", reported, 0, (resign.itrustee_report(host._machines[0, None].ak),))
+    host: Any = ItrusteeVendor(NOW)
+    on_itrustee = AscendVendor(host)
+    evidence_case(on_itrustee)
+    ak = host._machines[0, None].ak
+    yield Device("ascend-npu itrustee", on_itrustee, 0, (resign.bound_list(), resign.itrustee_report(ak)))
 
 
 def _azure(maker: Any) -> Iterator[Device]:
