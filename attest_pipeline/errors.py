@@ -72,5 +72,9 @@ class Unavailable(AttestationError):
         self.retry_after = retry_after
 
 
+class NotFound(Unavailable):
+    """Whoever was asked answered that there is no such thing (yet)."""
+
+
 class Misconfigured(AttestationError):
     """The operator's configuration cannot be used; the message says what to change."""

@@ -122,12 +122,17 @@ class Record(Struct, frozen=True, kw_only=True):
 class Bus(Protocol):
     """Messages between processes: NATS with JetStream, or memory. Every method raises Unavailable and nothing else."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker can be reached now."""
+        ...
+
     async def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] = {}) -> None:
         """Send at most once; buffered, in order."""
         ...
 
     async def request(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] = {}) -> Message:  # noqa: ASYNC109 - a deadline of the protocol
-        """Send and wait for one reply. Raises Unavailable on timeout and when nobody listens."""
+        """Send and wait for one reply. Raises Unavailable on timeout and when nobody listens, NotFound if told so."""
         ...
 
     async def serve(self, subject: str, queue: str, handler: Callable[[Message], Awaitable[None]]) -> None:

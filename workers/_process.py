@@ -8,18 +8,19 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.ports import Bus
 from workers._settings import Settings
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
-_CONFIGS: Final = web.AppKey("configs", ConfigStore)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -36,6 +37,9 @@ class Process(Struct, frozen=True, kw_only=True):
         """Sleep, but not beyond the order to stop."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), seconds)
+
+
+_PROCESS: Final = web.AppKey("process", Process)
 
 
 class JsonLines(logging.Formatter):
@@ -67,7 +71,7 @@ async def run_until_told(process: Process, work: Callable[[Process], Awaitable[N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stopping.set)
-    async with health_endpoint(process.settings.health_port, process.configs):
+    async with health_endpoint(process.settings.health_port, process):
         await run_until_stopped(process, work)
 
 
@@ -89,13 +93,17 @@ async def run_until_stopped(process: Process, work: Callable[[Process], Awaitabl
 
 
 @contextlib.asynccontextmanager
-async def health_endpoint(port: int, configs: ConfigStore) -> AsyncIterator[None]:
-    """`/healthz` with the configuration versions in force, and Prometheus `/metrics`, on loopback; not for port 0."""
+async def health_endpoint(port: int, process: Process) -> AsyncIterator[None]:
+    """`/healthz` with the configuration versions in force, and Prometheus `/metrics`, on loopback; not for port 0.
+
+    A process whose broker is away answers 503.
+    """
     if not port:
         yield
         return
     app = web.Application()
-    app[_CONFIGS] = configs
+    app[_PROCESS] = process
+    metrics.BROKER_CONNECTED.set_function(lambda: process.bus.connected)
     app.router.add_get("/healthz", _healthy)
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
@@ -108,7 +116,10 @@ async def health_endpoint(port: int, configs: ConfigStore) -> AsyncIterator[None
 
 
 async def _healthy(request: web.Request) -> web.Response:
-    return web.json_response({"status": "ok", "tenants": request.app[_CONFIGS].versions()})
+    process = request.app[_PROCESS]
+    connected = process.bus.connected
+    told = {"status": "ok" if connected else "no broker", "tenants": process.configs.versions()}
+    return web.json_response(told, status=HTTPStatus.OK if connected else HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def _metrics(_request: web.Request) -> web.Response:

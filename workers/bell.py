@@ -1,13 +1,12 @@
 """bell: rings the epochs. Every period each tenant gets a signed marker with the ticks that are still open."""
 
-import contextlib
 import logging
 import secrets
 from typing import Final
 
 from attest_pipeline import subjects
 from attest_pipeline.adapters.file_signer import FileSigner
-from attest_pipeline.errors import Misconfigured, Unavailable
+from attest_pipeline.errors import Misconfigured, NotFound
 from attest_pipeline.freshness import TICK_BYTES, Tick, decode_marker, encode_marker
 from attest_pipeline.jws import BadToken
 from attest_pipeline.ports import Record
@@ -15,11 +14,8 @@ from workers._process import Process
 
 _OPEN_TICKS: Final = 12
 """Ticks a marker carries: Evidence that waited in the queue is still judged by the epoch it was received in."""
-_ASKED: Final = 5
-"""Times that the last marker is asked for. The bus does not tell a server that is slow from a tenant without a marker,
-and a second tick for one epoch would make liars of all who attested over the first.
-"""
-_PAUSE: Final = 0.2
+_PATIENCE: Final = 5.0
+"""Seconds for the server to answer, after which the process ends and is started again."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -54,13 +50,14 @@ async def ring(process: Process, signer: FileSigner, tenant: str, now: int, peri
 
 
 async def _open_ticks(process: Process, signer: FileSigner, tenant: str) -> dict[int, Tick]:
-    """Ticks of the last marker; none if there is no marker, or the bell has another key than before."""
-    for _ in range(_ASKED):
-        with contextlib.suppress(Unavailable):
-            last = await process.bus.request(subjects.last_epoch(tenant), b"", timeout=2.0)
-            break
-        await process.sleep(_PAUSE)
-    else:
+    """Ticks of the last marker; none if there is no marker, or the bell has another key than before.
+
+    Raises Unavailable if that is not known: a second tick for an epoch would make liars of all who attested over the
+    first.
+    """
+    try:
+        last = await process.bus.request(subjects.last_epoch(tenant), b"", timeout=_PATIENCE)
+    except NotFound:
         return {}
     try:
         return decode_marker(last.data, [signer.public_jwk()], tenant)

@@ -19,6 +19,7 @@ from attest_pipeline.adapters.site import read_nonce_key
 from attest_pipeline.errors import Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
 from attest_pipeline.jws import BadToken, Jwk, Jwks
+from attest_pipeline.model import EpochChallenge, EvidenceCollection
 from attest_pipeline.pipeline import Parse, Snapshot, Submission, exhausted, rejected
 from attest_pipeline.ports import Message, Record
 from attest_pipeline.subjects import Lane, Origin
@@ -34,6 +35,9 @@ _LOOK_SECONDS: Final = 0.1
 _SUSPECT: Final = 2
 """Deliveries before the last in which Evidence is judged alone, because it may be what killed its judge before."""
 _TICKS_KEPT: Final = 64
+_NO_EPOCH: Final = -1
+_CATCH_UP_SECONDS: Final = 1.0
+"""Between two questions for a tenant's last marker: whoever names an epoch that never was causes no more of them."""
 _TURN: Final = 8
 """Evidences proven in a row before the interactive lane has its turn: about two milliseconds."""
 _log: Final = logging.getLogger(__name__)
@@ -61,6 +65,7 @@ class Intake:
         self._nonce_key = nonce_key
         self._bell_keys = bell_keys
         self._ticks: dict[str, dict[int, Tick]] = defaultdict(dict)
+        self._caught_up: dict[str, float] = defaultdict(float)
         self._room = WaitingRoom(self._bus, collateral, self._frame, self._clock) if collateral else None
 
     async def run(self, frame: int) -> None:
@@ -116,13 +121,13 @@ class Intake:
 
     async def _interactive(self, message: Message) -> None:
         origin = origin_of(message)
-        if origin is None:
+        if origin is None or not message.reply:
             return
         await self._frame(origin.tenant, [asked(message, origin, last_attempt=not self._room)])
 
     async def _challenge(self, message: Message) -> None:
         origin = origin_of(message)
-        if origin is None:
+        if origin is None or not message.reply:
             return
         expires = int(self._clock()) + NONCE_SECONDS
         nonce = freshness.issue_nonce(
@@ -143,8 +148,7 @@ class Intake:
             _log.warning("no usable configuration", extra={"tenant": tenant, "why": str(error)})
             await self._hold(tenant, submissions)
             return
-        if not self._ticks[tenant]:
-            await self._last_ticks(tenant)
+        await self._catch_up(tenant, submissions)
         with metrics.STAGE_SECONDS.labels("parse").time():
             items = await self._items(tenant, stage, submissions)
         metrics.STAGE_ITEMS.labels("parse").inc(len(items))
@@ -213,6 +217,14 @@ class Intake:
             await self._bus.retry_later(ack, _RETRY_SECONDS)
 
     # ── ticks ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def _catch_up(self, tenant: str, submissions: Sequence[Submission]) -> None:
+        """Ask for the last marker when Evidence names a later epoch than any known: a marker may have been missed."""
+        named = max(map(_epoch, submissions), default=_NO_EPOCH)
+        now = self._clock()
+        if named > max(self._ticks[tenant], default=_NO_EPOCH) and now >= self._caught_up[tenant] + _CATCH_UP_SECONDS:
+            self._caught_up[tenant] = now
+            await self._last_ticks(tenant)
+
     async def _last_ticks(self, tenant: str) -> None:
         try:
             last = await self._bus.request(subjects.last_epoch(tenant), b"", timeout=1.0)
@@ -252,6 +264,12 @@ async def run(process: Process, handoff: Handoff | None = None) -> None:
 def _stage(loaded: Loaded, nonce_key: bytes, collateral: CollateralCache | None) -> Parse:
     snapshot = Snapshot(loaded.config.endorsements, loaded.documents)
     return Parse(loaded.config, collateral.behind(snapshot) if collateral else snapshot, nonce_key)
+
+
+def _epoch(submission: Submission) -> int:
+    """The epoch that a submission's challenge names."""
+    challenge = submission.evidence.challenge if isinstance(submission.evidence, EvidenceCollection) else None
+    return challenge.epoch if isinstance(challenge, EpochChallenge) else _NO_EPOCH
 
 
 def _message(one: Submission | Item) -> str:

@@ -21,6 +21,7 @@ ATTESTATION_SECONDS: Final = Histogram(
     "Seconds from the storing of Evidence to the storing of its result; durable lanes, whole seconds.",
     buckets=(1, 2, 5, 10, 30, 60, 300, 1800),
 )
+BROKER_CONNECTED: Final = Gauge("attest_broker_connected", "1 while this process is connected to the broker.")
 DEAD_LETTERS: Final = Counter("attest_dead_letters", "Evidence given up after its last delivery.")
 CONFIG_PUBLISHED: Final = Counter("attest_config_published", "Configuration versions by outcome.", ["outcome"])
 COLLATERAL_HITS: Final = Counter("attest_collateral_cache_hits", "Endorsements that parse had at hand.", ["vendor"])

@@ -12,11 +12,12 @@ from attest_pipeline.adapters import nats_kv, nats_store
 from attest_pipeline.adapters.nats_config import read_credentials
 from attest_pipeline.adapters.nats_link import Link, parsed, status
 from attest_pipeline.adapters.nats_pull import Pull
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import NotFound, Unavailable
 from attest_pipeline.ports import Message, Record
 
 Handler = Callable[[Message], Awaitable[None]]
 
+_NOT_FOUND: Final = b"404"
 _WAITING: Final = 4096
 _WAITING_BYTES: Final = 64 * 1024 * 1024
 """Messages that may wait for a handler; more are dropped (and, if they stand for stored Evidence, delivered again)."""
@@ -101,13 +102,20 @@ class NatsBus:
         await link.connect(url, user.seed, name)
         return cls(link, clock)
 
+    @property
+    def connected(self) -> bool:
+        """Whether the server can be reached now."""
+        return self._link.connected
+
     async def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] = {}) -> None:
         """Send at most once; buffered, in order."""
         await self._link.send(subject, data, reply, headers)
 
     async def request(self, subject: str, data: bytes, *, timeout: float, headers: Mapping[str, str] = {}) -> Message:  # noqa: ASYNC109 - a deadline of the protocol
-        """Send and wait for one reply. Raises Unavailable on timeout and when nobody listens."""
+        """Send and wait for one reply. Raises Unavailable on timeout and when nobody listens, NotFound if told so."""
         _, reply, answer, answered = await self._link.request(subject, data, timeout, headers)
+        if status(answered) == _NOT_FOUND:
+            raise NotFound(f"there is nothing on {subject}")
         if status(answered):
             raise Unavailable(f"nobody answers on {subject} ({status(answered).decode()})")
         return self._message(subject.encode(), reply, answer, answered)

@@ -213,7 +213,9 @@ def ensure_credentials(directory: Path, users: Iterable[User]) -> dict[tuple[str
 def read_credentials(path: Path | None) -> Credentials:
     """One user's credentials. Raises Misconfigured."""
     if path is None:
-        raise Misconfigured("no broker credentials: name the JSON file of this user")
+        raise Misconfigured(
+            "no broker credentials: name the JSON file of this user (ATTEST_CREDENTIALS, or --credentials)"
+        )
     credentials = files.decode_json(path, files.read(path), Credentials)
     try:
         _key_pair(credentials.seed)

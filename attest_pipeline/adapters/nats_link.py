@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import BadHeaderError
 from nats.errors import Error as NatsError
 
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 
 Raw = tuple[bytes, bytes, bytes, bytes | None]
 """Subject, reply subject, data and undecoded header block of one message."""
@@ -62,6 +63,12 @@ class _Client(Client):  # type: ignore[misc]  # nats-py is untyped here
             except Exception:  # noqa: BLE001 - it would end nats-py's read loop for good
                 _log.exception("a message could not be taken")
 
+    async def _process_pong(self) -> None:
+        """Take the answer to a `flush` that was given up, too: nats-py fails on it, and its read loop ends for good."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
 
 class Link:
     """A connection that heals itself, one inbox for all answers, and nothing but Unavailable when it fails."""
@@ -74,17 +81,23 @@ class Link:
         self._client = _Client()
         self._routes: dict[bytes, Sink] = {}
         self._numbers = count(1)
+        self._opening = True
+        self._trouble: BaseException | None = None
         self._closing = False
 
     async def connect(self, url: str, seed: str, name: str) -> None:
-        """Connect as the user of that nkey seed; a server that is not there yet is waited for. Raises Unavailable."""
+        """Connect as the user of that nkey seed; a server that is not there yet is waited for.
+
+        Raises Unavailable, and Misconfigured if the URL is none of a broker.
+        """
+        _check_url(url)
         opening = self._client.connect(
             url, name=name, nkeys_seed_str=seed,
             allow_reconnect=False, max_reconnect_attempts=-1, reconnect_to_server_handler=_next_server,
             connect_timeout=_CONNECT_SECONDS, reconnect_time_wait=_FIRST_DELAY,
             ping_interval=_PING_SECONDS, max_outstanding_pings=2,
             pending_size=_BUFFER, flush_timeout=_PING_SECONDS,
-            error_cb=_log_error, disconnected_cb=self._disconnected, reconnected_cb=self._reconnected,
+            error_cb=self._troubled, disconnected_cb=self._disconnected, reconnected_cb=self._reconnected,
         )  # fmt: skip
         try:
             await asyncio.wait_for(opening, _START_SECONDS)
@@ -92,7 +105,8 @@ class Link:
             await self.listen(f"{self.inbox}.>", "", self._answered)
         except (NatsError, OSError, TimeoutError) as error:
             await self.close()
-            raise Unavailable(f"cannot connect to {url} as {name}: {_text(error)}") from None
+            raise Unavailable(f"cannot connect to {url} as {name}: {_text(self._trouble or error)}") from None
+        self._opening = False
 
     @property
     def connected(self) -> bool:
@@ -182,8 +196,14 @@ class Link:
         if sink is not None:
             sink(subject, reply, data, headers)
 
+    async def _troubled(self, error: Exception) -> None:
+        """Log an error; while the server is waited for, each attempt has the same one, and it is said in the end."""
+        self._trouble = error
+        if not self._opening:
+            _log.warning("nats: %s", _text(error))
+
     async def _disconnected(self) -> None:
-        if not self._closing:
+        if not (self._closing or self._opening):
             _log.warning("nats: disconnected")
 
     async def _reconnected(self) -> None:
@@ -213,15 +233,21 @@ def parsed(headers: bytes | None) -> dict[str, str]:
     return {name.decode(errors="replace"): value.strip().decode(errors="replace") for name, _, value in fields}
 
 
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("nats", "tls") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise Misconfigured(f"{url!r} is no address of a broker, such as nats://127.0.0.1:4222")
+
+
 def _next_server(servers: list[Any], _info: dict[str, Any]) -> tuple[Any, float]:
     """Full jitter: a fleet that lost its server does not come back at once."""
     server = random.choice(servers)  # noqa: S311 - spreads load, guards nothing
     longest = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** min(server.reconnects, 10))
     return server, random.uniform(0.0, longest)  # noqa: S311 - the same
-
-
-async def _log_error(error: Exception) -> None:
-    _log.warning("nats: %s", _text(error))
 
 
 def _text(error: BaseException) -> str:

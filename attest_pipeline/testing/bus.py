@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from msgspec.structs import replace
 
 from attest_pipeline import subjects
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import NotFound, Unavailable
 from attest_pipeline.ports import Message, Record
 from attest_pipeline.testing.broker import Changes, Handler, InMemoryBroker, Subscription
 
@@ -21,6 +21,11 @@ class InMemoryBus:
         self._stopped = False
         self._drained = False
 
+    @property
+    def connected(self) -> bool:
+        """Whether it was not drained."""
+        return not self._drained
+
     async def publish(self, subject: str, data: bytes, *, reply: str = "", headers: Mapping[str, str] = {}) -> None:
         """Send at most once."""
         self._connected().send(self._broker.message(self._inside(subject), data, reply=reply, headers=headers))
@@ -32,7 +37,7 @@ class InMemoryBus:
             case ["$JS", "API", "DIRECT", "GET", stream, stored]:
                 found = self._connected().last(stream, stored)
                 if found is None:
-                    raise Unavailable(f"nothing is stored on {subject}")
+                    raise NotFound(f"there is nothing on {subject}")
                 return found
         return await self._connected().request(self._broker.message(inside, data, headers=headers), timeout)
 

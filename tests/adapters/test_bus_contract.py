@@ -10,7 +10,7 @@ import pytest
 from bus_fixtures import connected, running_broker
 
 from attest_pipeline import subjects
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import NotFound, Unavailable
 from attest_pipeline.ports import Bus, Message, Record
 from attest_pipeline.subjects import CONFIG, DEAD, EVIDENCE, NONCES, PARSE, RESULTS, Lane
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
@@ -331,7 +331,7 @@ async def test_an_agent_hears_its_result_its_inbox_and_the_bell(connect: Connect
 
 async def test_the_last_tick_can_be_asked_for(connect: Connect) -> None:
     agent, bell = await connect("a1", "acme"), await connect("bell")
-    with pytest.raises(Unavailable):
+    with pytest.raises(NotFound):
         await agent.request(subjects.LAST_EPOCH, b"", timeout=2)
     for tick in (b"one", b"two"):
         await bell.store([Record(subject=subjects.epoch("acme"), data=tick, message_id=tick.decode())])

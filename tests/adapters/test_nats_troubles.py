@@ -19,7 +19,7 @@ from attest_pipeline.adapters.nats_kv import Watch
 from attest_pipeline.adapters.nats_link import Link, Raw, Sink, parsed, status
 from attest_pipeline.adapters.nats_pull import Pull
 from attest_pipeline.adapters.provision import Provisioning
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.ports import Message, Record
 
 ACK = b"$JS.ACK.EVIDENCE.parse.1.7.7.1795438624020125218.0"
@@ -290,6 +290,18 @@ async def test_answers_that_nobody_awaits_any_more_are_nothing() -> None:
     link.answer(address, b"late")
 
 
+async def test_an_answer_to_a_flush_that_was_given_up_ends_no_connection() -> None:
+    client = Link("_INBOX_x")._client
+    given_up = asyncio.get_running_loop().create_future()
+    given_up.cancel()
+    waiting = asyncio.get_running_loop().create_future()
+    client._pongs = [given_up, waiting]
+    await client._process_pong()
+    await client._process_pong()
+    await client._process_pong()  # nobody asked
+    assert await waiting
+
+
 async def test_a_sink_that_fails_ends_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     link = Link("_INBOX_x")
 
@@ -319,13 +331,22 @@ async def test_a_fleet_comes_back_spread_over_time_and_later_each_time() -> None
     assert min(later_tries) < 2
 
 
-@pytest.mark.parametrize("url", ["nats://127.0.0.1:1", "nats://none", "nats://h:port"])
-async def test_a_server_that_cannot_be_reached_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("url", ["garbage", "http://127.0.0.1:4222", "nats://", "nats://h:port", "nats://h:0", ""])
+async def test_what_is_no_address_of_a_broker_is_refused_at_once(url: str) -> None:
+    with pytest.raises(Misconfigured, match="no address of a broker"):
+        await Link("_INBOX_x").connect(url, "", "x")
+
+
+@pytest.mark.parametrize("url", ["nats://127.0.0.1:1", "nats://none"])
+async def test_a_server_that_cannot_be_reached_is_unavailable_and_said_once(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(nats_link, "_START_SECONDS", 0.05)
     seed = nkeys.encode_seed(bytes(32), nkeys.PREFIX_BYTE_USER).decode()
     link = Link("_INBOX_x")
     with pytest.raises(Unavailable, match="cannot connect"):
         await link.connect(url, seed, "x")
+    assert caplog.text == ""
     await link.close()
     await link.flush()
 

@@ -373,6 +373,25 @@ async def test_the_last_marker_is_fetched_and_every_later_one_is_heard(house: Ho
     assert [await _outcome(house, epoch) for epoch in (1, 2, 3)] == [Verified, Verified, Rejection]
 
 
+async def test_a_marker_that_was_missed_is_asked_for_when_evidence_names_its_epoch(house: House) -> None:
+    await house.bus.publish("epoch.acme", encode_marker([_tick(1)], SIGNER))
+    await house.rest()
+    house.intake._caught_up.clear()
+    assert await _outcome(house, 2) is Rejection, "nobody rang that bell"
+    unheard = house.broker.message("epoch.acme", encode_marker([_tick(1), _tick(2)], SIGNER))
+    assert house.broker._keep(unheard, "")
+    assert await _outcome(house, 2) is Rejection, "asked a moment ago"
+    house.now += 1.0
+    assert await _outcome(house, 2) is Verified
+
+
+async def test_who_wants_no_answer_gets_none(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    for lane, data in ((Lane.CHALLENGE, b""), (Lane.VERIFY, DATA)):
+        await house.bus.publish(subjects.service(lane, "acme", "a1"), data)
+    assert await house.rest() == []
+    assert caplog.text == ""
+
+
 async def test_a_marker_that_is_not_the_bells_for_this_tenant_is_ignored(house: House, tmp_path: Path) -> None:
     stranger = FileSigner.ensure(tmp_path / "key.pem")
     for marker in (encode_marker([_tick(5)], stranger), encode_marker([_tick(5, "other")], SIGNER), b"ding"):

@@ -47,13 +47,17 @@ async def test_health_names_the_versions_in_force_and_metrics_are_prometheus(pro
     await config_store.publish(process.bus, CONFIG, {})
     running = asyncio.create_task(run_until_stopped(process, _until_told))
     await eventually(lambda: bool(process.configs.versions()), "no configuration")
-    async with health_endpoint(port, process.configs), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+    async with health_endpoint(port, process), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         async with http.get("/healthz") as answer:
             assert await answer.json() == {"status": "ok", "tenants": {"acme": CONFIG.version}}
         async with http.get("/metrics") as answer:
             assert "attest_dead_letters_total" in await answer.text()
-    process.stopping.set()
-    await running
+        process.stopping.set()
+        await running
+        async with http.get("/healthz") as answer:  # drained
+            assert (answer.status, (await answer.json())["status"]) == (503, "no broker")
+        async with http.get("/metrics") as answer:
+            assert "attest_broker_connected 0.0" in await answer.text()
 
 
 def test_a_log_line_is_one_json_object_with_its_extra_fields_and_exception() -> None:
