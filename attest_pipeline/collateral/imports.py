@@ -16,7 +16,7 @@ from attest_pipeline.collateral.recipes import BadCollateral, Documents, load_cr
 from attest_pipeline.errors import BadEvidence
 from attest_pipeline.model import EndorsementKind
 from attest_pipeline.verifiers._amd.kds import read_leaf
-from attest_pipeline.verifiers._shared.x509 import load_bundle, load_certificate
+from attest_pipeline.verifiers._shared.x509 import load_bundle, load_certificate, quiet
 
 MAX_FILE: Final = 64 * 1024 * 1024
 _PEM: Final = b"-----BEGIN CERTIFICATE"
@@ -48,6 +48,7 @@ class _ToolFile(Struct):
     collaterals: _Collaterals
 
 
+@quiet()
 def recognise(data: bytes) -> Documents:
     """What a file holds, by reference name. Raises BadCollateral if it does not say itself what it is.
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from attest_pipeline.collateral.records import FOREVER, WEEK, Lifetime
 from attest_pipeline.model import EndorsementKind
-from attest_pipeline.verifiers._shared.x509 import PARSE_ERRORS
+from attest_pipeline.verifiers._shared.x509 import PARSE_ERRORS, quiet
 
 _NAME: Final = re.compile(r"[a-z0-9-]{1,32}(/[A-Za-z0-9_][A-Za-z0-9_.-]*){1,6}")
 _MAX_NAME: Final = 400
@@ -130,6 +130,7 @@ def only(documents: Iterable[bytes]) -> bytes:
     return found[0]
 
 
+@quiet()
 def load_crl(data: bytes) -> x509.CertificateRevocationList:
     """CRL out of DER, PEM, or DER in hexadecimal (as PCCS sends it), all that is read of it parsed.
 

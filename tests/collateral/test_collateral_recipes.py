@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from attest_pipeline.collateral.book import Book
 from attest_pipeline.collateral.exchange import vendor_of
+from attest_pipeline.collateral.imports import recognise
 from attest_pipeline.collateral.intel import key_of
 from attest_pipeline.collateral.recipes import BadCollateral, Request, Response, Unserved, crl_number, load_crl
 from attest_pipeline.collateral.records import MAX_RECORD
@@ -20,6 +22,7 @@ from attest_pipeline.model import EndorsementKind, TrustAnchor
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.intel_pki import FMSPC, IntelPki
+from attest_pipeline.verifiers._shared.x509 import quiet
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SECONDS = int(NOW.timestamp())
@@ -209,6 +212,17 @@ def test_a_crl_is_read_in_each_coding(pki: IntelPki) -> None:
 def test_what_is_no_crl_is_refused(text: bytes) -> None:
     with pytest.raises(BadCollateral):
         load_crl(text)
+
+
+def test_a_crl_cannot_write_into_our_log(pki: IntelPki) -> None:
+    """`cryptography` warns of an empty name; a warning fails a test."""
+    with quiet():
+        nobody = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "", _validate=False)])
+    builder = x509.CertificateRevocationListBuilder(nobody, NOW, NOW + timedelta(days=1))
+    crl = builder.sign(pki.root.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    load_crl(crl)
+    with pytest.raises(BadCollateral):
+        recognise(crl)
 
 
 @pytest.mark.parametrize(

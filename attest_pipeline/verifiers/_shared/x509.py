@@ -77,7 +77,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
     if pem:
         _check_pem_end(data)
     try:
-        with _quiet():
+        with quiet():
             certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
             certificate.public_key()
             for part in _PARSED_LATE:
@@ -131,12 +131,12 @@ def _unproven_key(certificate: x509.Certificate) -> EcKey | RsaKey:
 
 def serial_number(certificate: x509.Certificate) -> int:
     """Serial number, whatever it is: AMD numbers every VCEK and VLEK 0, at which `cryptography` warns."""
-    with _quiet():
+    with quiet():
         return certificate.serial_number
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Whoever sends a certificate shall not write into our log by what `cryptography` warns of."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -283,7 +283,7 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
         raise BadEvidence(Reason.TOO_LARGE, f"CRL of {len(data)} bytes")
     pem = data.lstrip().startswith(_PEM_BEGIN)
     try:
-        with _quiet():
+        with quiet():
             crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
             serials = frozenset(entry.serial_number for entry in crl)
             genuine = (
