@@ -4,6 +4,7 @@ import gc
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import _lru_cache_wrapper
 from random import Random
 from typing import Final
@@ -22,8 +23,8 @@ MAX_WORDS: Final = 512
 MAX_KEPT: Final = 256
 MAX_KEPT_BYTES: Final = 8 * 1024 * 1024
 MAX_FINDINGS: Final = 16
-_TRACED_EVERY: Final = 2
-"""Half of the executions run at full speed: tracing costs up to five times the parser's own Python."""
+_WATCHED_EVERY: Final = 2
+"""Half of the executions run at full speed: watching costs up to five times the parser's own Python."""
 _LIBRARY: Final = "attest_pipeline"
 
 
@@ -74,16 +75,13 @@ class Campaign:
     def _execute(self, case: Case, announce: Callable[[Case], None]) -> None:
         announce(case)
         self.tally.executions += 1
-        if self.tally.executions % _TRACED_EVERY:
-            if self._lines.reaches_new(lambda: self._judge(case, traced=True)):
-                self._keep(case)
-                self.tally.lines = self._lines.reached
-        else:
-            self._judge(case, traced=False)
-
-    def _judge(self, case: Case, *, traced: bool) -> None:
-        finding, seconds = judge(self._target, case)
-        if not traced or finding is not None:
+        watched = bool(self.tally.executions % _WATCHED_EVERY)
+        with self._lines if watched else nullcontext():
+            finding, seconds = judge(self._target, case)
+        if watched and self._lines.reached > self.tally.lines:
+            self._keep(case)
+            self.tally.lines = self._lines.reached
+        if not watched:
             self.tally.slowest = max(self.tally.slowest, seconds)
         if finding is None and seconds > CPU_LIMIT:
             finding = confirm_slow(self._target, case)

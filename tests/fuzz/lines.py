@@ -1,7 +1,6 @@
 """Which lines of the library an input reaches first: what guides the search."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -12,24 +11,20 @@ _LIBRARY: Final = str(Path(attest_pipeline.__file__).parent)
 
 
 class Lines:
-    """Lines of the library that have run. A function all of whose lines have run costs one look-up a call."""
+    """Counts lines of the library that ran inside its `with`. A function all of whose lines have run costs little."""
 
     def __init__(self) -> None:
         self._missing: dict[int, set[int]] = {}
         self._codes: list[CodeType] = []  # keeps the ids above from being given out again
-        self._new = False
+        self._before: Any = None
         self.reached = 0
 
-    def reaches_new(self, run: Callable[[], None]) -> bool:
-        """Run; whether a line ran that no run had reached before."""
-        self._new = False
-        before = sys.gettrace()
+    def __enter__(self) -> None:
+        self._before = sys.gettrace()
         sys.settrace(self._on_call)
-        try:
-            run()
-        finally:
-            sys.settrace(before)
-        return self._new
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
 
     def _on_call(self, frame: FrameType, event: str, argument: Any) -> Any:
         del event, argument
@@ -47,6 +42,5 @@ class Lines:
         missing = self._missing[id(frame.f_code)]
         if event == "line" and frame.f_lineno in missing:
             missing.discard(frame.f_lineno)
-            self._new = True
             self.reached += 1
         return self._on_line

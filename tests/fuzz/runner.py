@@ -6,6 +6,7 @@ import os
 import resource
 import struct
 import time
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from random import Random
@@ -90,6 +91,7 @@ def fuzz(target: Target, seconds: float, seed: int, on_progress: Callable[[int],
 
 
 def _campaign(target: Target, seconds: float, seed: int, board: _Board, sender: Connection) -> None:
+    warnings.simplefilter("error")  # whoever sends bytes shall not write into a log by what a parser warns of
     campaign = Campaign(target, Random(f"{seed} {target.name}"))
     size, resident = _memory()
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_LIMIT, resource.RLIM_INFINITY))
