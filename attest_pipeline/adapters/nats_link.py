@@ -197,8 +197,12 @@ class Link:
             sink(subject, reply, data, headers)
 
     async def _troubled(self, error: Exception) -> None:
-        """Log an error; while the server is waited for, each attempt has the same one, and it is said in the end."""
-        self._trouble = error
+        """Log an error; while the server is waited for, each attempt has the same one, and it is said in the end.
+
+        What the server says counts more than that it hung up after it.
+        """
+        if self._trouble is None or isinstance(error, NatsError):
+            self._trouble = error
         if not self._opening:
             _log.warning("nats: %s", _text(error))
 
