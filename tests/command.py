@@ -42,6 +42,11 @@ class Up:
         )
         self.said = self._until("Try next:")
 
+    def rest(self, lines: int) -> list[str]:
+        """The next lines that it says."""
+        assert self._process.stderr
+        return [self._process.stderr.readline() for _ in range(lines)]
+
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
         self._process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "up": "up",
     "worker": "up",
     "demo": "demo",
+    "simulate": "simulate",
     "verify": "verify",
     "submit": "submit",
     "token": "token",

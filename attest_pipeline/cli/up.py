@@ -13,6 +13,7 @@ from rich.table import Table
 
 from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, claimed, ensure, issuer
 from attest_pipeline.cli.output import Output, OutputOption, emit
+from attest_pipeline.cli.simulate import TENANT, evidence_directory
 from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, running
 
 _PORT: Final = 4222
@@ -87,12 +88,22 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
         table.add_row(worker.name, f"http://127.0.0.1:{worker.health}/metrics", f"{site.logs}/{worker.name}.log")
     console.print(table)
     console.print(f"A PubAck survives [bold]{await stack.durability()}[/]. Ctrl-C drains.\n\nTry next:")
-    agent = plan.agents[0]
-    console.print(f"  attest submit EVIDENCE.json --state {site.root} --agent {agent} --token-file TOKEN")
+    console.print(f"  {_submission(site, plan.agents[0])}", soft_wrap=True)
     console.print(f"  $EDITOR {site.config}/{DEFAULT_TENANT}/tenant.json     # taken over at once")
-    console.print(
-        f"  attest token verify TOKEN --jwks {site.jwks} --audience {DEFAULT_TENANT} --issuer {issuer(DEFAULT_TENANT)}"
-    )
+    tenant = TENANT if _has_simulated(site) else DEFAULT_TENANT
+    verify = f"attest token verify TOKEN --jwks {site.jwks} --audience {tenant} --issuer {issuer(tenant)}"
+    console.print(f"  {verify}", soft_wrap=True)
+
+
+def _has_simulated(site: Site) -> bool:
+    return (site.config / TENANT).exists()
+
+
+def _submission(site: Site, agent: str) -> str:
+    """How to submit Evidence: that of a simulated device, if there are any."""
+    file = next(iter(sorted(evidence_directory(site).glob("*-good.json"))), "EVIDENCE.json")
+    tenant = f" --tenant {TENANT}" if _has_simulated(site) else ""
+    return f"attest submit {file} --state {site.root} --agent {agent}{tenant} --token-file TOKEN"
 
 
 def worker(
