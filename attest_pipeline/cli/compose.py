@@ -16,9 +16,11 @@ from attest_pipeline.adapters.broker import Broker
 from attest_pipeline.adapters.nats_config import PROVISIONER, SERVICE, BrokerSpec, Tenant, credentials_file
 from attest_pipeline.adapters.provision import provision as provision_broker
 from attest_pipeline.adapters.site import Site, ensure
+from attest_pipeline.cli.output import Output, OutputOption, emit
 from attest_pipeline.cli.stack import ROOT, STAGES, agents_of, settings_of
 from attest_pipeline.cli.yaml_text import yaml_text
 from attest_pipeline.errors import Misconfigured
+from attest_pipeline.subjects import BUCKETS, STREAMS
 from attest_pipeline.webhook import read_endpoints
 
 COMPOSE: Final = ROOT / "compose.yaml"
@@ -52,6 +54,7 @@ def init(
     agent: Annotated[
         list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
     ] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make keys, credentials and the broker's configuration for a deployment by compose.yaml."""
     site = Site(state.resolve())
@@ -62,6 +65,9 @@ def init(
     if not site.webhooks.exists():
         site.webhooks.touch(0o600)
         site.webhooks.write_bytes(msgspec.json.encode({"endpoints": []}))
+    if output is Output.JSON:
+        emit({"state": str(site.root), "tenants": [tenant.name for tenant in tenants], "agents": agents})
+        return
     typer.echo(f"{site.root} is ready: `ATTEST_UID=$(id -u) ATTEST_GID=$(id -g) docker compose up` reads it")
 
 
@@ -69,10 +75,15 @@ def provision(
     url: Annotated[str, typer.Option(help="The broker.")],
     credentials: Annotated[Path, typer.Option(help="Credentials file of the user provisioner.")],
     webhooks: Annotated[Path | None, typer.Option(help="Webhook endpoints, for their consumers.")] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make or update the broker's streams, consumers and buckets."""
-    endpoints = () if webhooks is None else read_endpoints(files.read(webhooks))
-    asyncio.run(provision_broker(url, credentials, webhooks=[endpoint.id for endpoint in endpoints]))
+    endpoints = [] if webhooks is None else [endpoint.id for endpoint in read_endpoints(files.read(webhooks))]
+    asyncio.run(provision_broker(url, credentials, webhooks=endpoints))
+    if output is Output.JSON:
+        emit({"broker": url, "streams": [*STREAMS], "buckets": BUCKETS, "webhooks": endpoints})
+    else:
+        typer.echo(f"{url} has its streams and buckets; next come the workers")
 
 
 def compose(

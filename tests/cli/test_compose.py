@@ -92,7 +92,8 @@ def test_init_makes_every_file_that_compose_mounts(
 def test_init_keeps_what_exists(attest: Attest, tmp_path: Path) -> None:
     attest("init", "--state", tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    attest("init", "--state", tmp_path)
+    told = attest("init", "--state", tmp_path, "--output", "json").json()
+    assert (told["tenants"], told["agents"]) == (["default"], ["agent-1"])
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
@@ -108,11 +109,13 @@ async def test_provision_makes_the_consumers_of_the_webhooks(attest: Attest, tmp
     await broker.start()
     try:
         options = ["provision", "--url", broker.url, "--credentials", broker.credentials(PROVISIONER)]
-        with_webhooks = await asyncio.to_thread(attest, *options, "--webhooks", site.webhooks)
+        with_webhooks = await asyncio.to_thread(attest, *options, "--webhooks", site.webhooks, "--output", "json")
         without = await asyncio.to_thread(attest, *options)
         async with aiohttp.ClientSession() as session, session.get(f"{monitor}/jsz?consumers=true") as answer:
             made = await answer.read()
     finally:
         await broker.stop()
     assert (with_webhooks.code, without.code) == (0, 0)
+    assert with_webhooks.json()["webhooks"] == ["siem"]
+    assert "RESULTS" in with_webhooks.json()["streams"]
     assert b"webhook-siem" in made
