@@ -1,5 +1,6 @@
 """What one `Verifier.verify` costs: first Evidence of a device, later ones, and their signatures alone."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -62,8 +63,8 @@ def measure(tee: str, devices: int, seconds: float) -> Cost:
 
 
 def samples(vendor: Vendor, devices: int, number: int) -> list[Sample]:
-    """Evidence of each device over the challenge of that number."""
-    challenge = number.to_bytes(64)
+    """Evidence of each device over the challenge of that number, of which any part is new."""
+    challenge = hashlib.sha512(number.to_bytes(8)).digest()
     return [Sample(vendor.evidence(serial, challenge), challenge) for serial in range(devices)]
 
 

@@ -5,7 +5,7 @@ Veraison speak it (`http://arm.com/psa/2.0.0`); PSA Attestation API 1.0 (`PSA_IO
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from attest_pipeline.verifiers._arm.token import (
 from attest_pipeline.verifiers._shared import cbor
 from attest_pipeline.verifiers._shared.cose import Sign1, read_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 RFC_9783: Final = "tag:psacertified.org,2023:psa#tfm"
 PSA_2: Final = "http://arm.com/psa/2.0.0"
@@ -65,13 +66,12 @@ _LABELS: Final[Mapping[str, _Labels]] = {
 
 
 class Device(NamedTuple):
-    """Claims of the token, whatever its profile; no components where the device says that it measures nothing.
+    """Claims of the token but its nonce, whatever its profile; no components where the device measures nothing.
 
     `client_id` is positive for a caller in the secure world and negative for one outside.
     """
 
     profile: str
-    nonce: bytes
     instance_id: bytes
     implementation_id: bytes
     client_id: int
@@ -86,7 +86,8 @@ class Token(NamedTuple):
     """The token, split and typed."""
 
     message: Sign1
-    claims: Device
+    nonce: bytes
+    device: Device
 
 
 @lru_cache(maxsize=64)
@@ -95,6 +96,10 @@ def read_token(data: bytes) -> Token:
 
     Raises BadEvidence(EMPTY | TOO_LARGE | UNSUPPORTED_FORMAT | MALFORMED).
     """
+    return _recurring(data)
+
+
+def _read_token(data: bytes) -> Token:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no token")
     if len(data) > _MAX_TOKEN:
@@ -102,15 +107,29 @@ def read_token(data: bytes) -> Token:
     if data.startswith(_TAG_MAC0):
         raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "a COSE_Mac0 proves nothing to who does not share its key")
     message = read_sign1(data)
-    return Token(message, _read_claims(ClaimsSet(cbor.decode(message.payload), "PSA token")))
-
-
-def _read_claims(claims: ClaimsSet) -> Device:
+    claims = ClaimsSet(cbor.decode(message.payload), "PSA token")
     profile = _read_profile(claims)
     labels = _LABELS[profile]
+    return Token(message, claims.octets(labels.nonce, DIGESTS), _read_device(claims, profile, labels))
+
+
+def _changing(token: Token) -> tuple[bytes, bytes]:
+    return token.nonce, token.message.signature
+
+
+def _renewed(token: Token, fields: Sequence[bytes]) -> Token:
+    nonce, signature = fields
+    message, old, device = token
+    payload = message.payload.replace(old, nonce)  # where it stands once
+    return Token(Sign1(message.protected, message.algorithm, payload, signature), nonce, device)
+
+
+_recurring: Final = Recurring(_read_token, _changing, _renewed)
+
+
+def _read_device(claims: ClaimsSet, profile: str, labels: _Labels) -> Device:
     return Device(
         profile=profile,
-        nonce=claims.octets(labels.nonce, DIGESTS),
         instance_id=read_ueid(claims, labels.instance_id),
         implementation_id=claims.octets(labels.implementation_id, frozenset({32})),
         client_id=_read_client(claims, labels),

@@ -6,15 +6,23 @@ from typing import Final
 from attest_pipeline.model import Claims, FieldValue
 from attest_pipeline.verifiers._arm.anchor import Anchor
 from attest_pipeline.verifiers._arm.token import Component, component_fields, component_measurements, is_debug
-from attest_pipeline.verifiers.psa.abi import Device
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
+from attest_pipeline.verifiers.psa.abi import Device, Token
 
 _PREFIX: Final = "psa-"
 CHECKS: Final = ("token-format", "token-signature", "security-lifecycle")
 """What always holds; `challenge` may follow."""
 
 
-def make_claims(device: Device, anchor: Anchor, *, challenge_verified: bool) -> Claims:
-    """Claims of the device, which is named by its instance id."""
+def make_claims(token: Token, anchor: Anchor, *, challenge_verified: bool) -> Claims:
+    """Claims of a proven token; the device is named by its instance id."""
+    lasting = _lasting(token.device, anchor, challenge_verified)
+    return renewed_claims(lasting, {"psa-nonce": token.nonce.hex()})
+
+
+@lru_cache(maxsize=8192)
+def _lasting(device: Device, anchor: Anchor, challenge_verified: bool) -> Claims:  # noqa: FBT001 - lru_cache is slow with keywords
+    """Claims that a device makes time and again: all but the nonce."""
     values, measurements = _component_claims(device.components)
     return Claims(
         tee="psa",
@@ -39,7 +47,6 @@ def _component_claims(components: tuple[Component, ...]) -> tuple[dict[str, Fiel
 def _fields(device: Device) -> dict[str, FieldValue]:
     return {
         "eat-profile": device.profile,
-        "psa-nonce": device.nonce.hex(),
         "psa-instance-id": device.instance_id.hex(),
         "psa-implementation-id": device.implementation_id.hex(),
         "psa-client-id": device.client_id,

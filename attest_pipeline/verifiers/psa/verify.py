@@ -29,7 +29,7 @@ class PsaVerifier:
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """The IAK of the device that the token names."""
-        device = _token_of(evidence).claims
+        device = _token_of(evidence).device
         key = f"{device.implementation_id.hex()}/{device.instance_id.hex()}"
         return (EndorsementRef(item="iak", kind=EndorsementKind.PSA_IAK, key=key),)
 
@@ -48,8 +48,8 @@ class PsaVerifier:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no IAK is endorsed for this device")
         anchor = load_anchor(iak)
         check_signature(token.message, anchor.key, "PSA token")
-        bound = check_challenge(token.claims.nonce, challenge)
-        return make_claims(token.claims, anchor, challenge_verified=bound)
+        bound = check_challenge(token.nonce, challenge)
+        return make_claims(token, anchor, challenge_verified=bound)
 
 
 def _token_of(evidence: Evidence) -> Token:

@@ -1,0 +1,122 @@
+"""A reader that knows again what it has read gives nothing but what reading anew would give."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cbor2
+import pytest
+
+from attest_pipeline.errors import BadEvidence
+from attest_pipeline.verifiers._shared import cbor, recurring
+from attest_pipeline.verifiers._shared.recurring import Recurring
+
+
+class Letter(NamedTuple):
+    """A nonce, a text, and a signature."""
+
+    nonce: bytes
+    text: str
+    signature: bytes
+
+
+class Reader:
+    """Reads letters in CBOR, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.recurring = Recurring(self._read, lambda letter: (letter.nonce, letter.signature), self._renewed)
+
+    def _read(self, data: bytes) -> Letter:
+        self.asked += 1
+        match cbor.decode(data):
+            case (bytes(nonce), str(text), bytes(signature)):
+                return Letter(nonce, text, signature)
+        pytest.fail("no letter")
+
+    @staticmethod
+    def _renewed(letter: Letter, fields: Sequence[bytes]) -> Letter | None:
+        nonce, signature = fields
+        return None if signature == bytes(32) else Letter(nonce, letter.text, signature)
+
+
+@pytest.fixture
+def reader() -> Reader:
+    """A reader that has read one letter."""
+    made = Reader()
+    made.recurring(written())
+    return made
+
+
+def written(nonce: bytes = b"n" * 32, text: str = "text", signature: bytes = b"s" * 32) -> bytes:
+    """A letter as it travels."""
+    return cbor2.dumps([nonce, text, signature])
+
+
+def test_that_only_the_fields_differ_is_seen_without_reading(reader: Reader) -> None:
+    for number in range(3):
+        nonce, signature = bytes([number]) * 32, bytes([number + 100]) * 32
+        assert reader.recurring(written(nonce, "text", signature)) == Letter(nonce, "text", signature)
+    assert reader.asked == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        written(text="test"),
+        written(text="text!"),
+        written(nonce=b"n" * 33),
+        written(nonce=b"n" * 40, signature=b"s" * 24),
+        written(nonce=b"n" * 31, text="text!"),
+    ],
+    ids=["other text", "longer", "longer field", "the same length in other parts", "shifted"],
+)
+def test_what_differs_in_anything_else_is_read(reader: Reader, data: bytes) -> None:
+    expected = Letter(*cbor2.loads(data))
+    assert reader.recurring(data) == expected
+    assert reader.asked == 2
+    assert reader.recurring(data) == expected
+
+
+def test_every_altered_byte_is_read_as_if_it_were_the_first(reader: Reader) -> None:
+    whole = written()
+    fresh = Reader()
+    for place in range(len(whole)):
+        altered = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        assert outcome(reader, altered) == outcome(fresh, altered, anew=True)
+
+
+def outcome(reader: Reader, data: bytes, *, anew: bool = False) -> object:
+    """The letter, or how it was refused."""
+    try:
+        return reader._read(data) if anew else reader.recurring(data)
+    except (BadEvidence, pytest.fail.Exception) as error:
+        return str(error)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [written(nonce=b"n" * 15), written(nonce=b"s" * 32), written(nonce=b"n" * 16, text="n" * 16)],
+    ids=["a short field", "equal fields", "a field that stands twice"],
+)
+def test_fields_whose_place_cannot_be_told_are_not_remembered(data: bytes) -> None:
+    reader = Reader()
+    for asked in (1, 2):
+        reader.recurring(data)
+        assert reader.asked == asked
+
+
+def test_what_cannot_be_renewed_is_read(reader: Reader) -> None:
+    assert reader.recurring(written(signature=bytes(32))).signature == bytes(32)
+    assert reader.asked == 2
+
+
+def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader()
+    monkeypatch.setattr(recurring, "_KEPT", 10)
+    for number in range(35):
+        reader.recurring(written(text=f"{number:04}"))
+    assert len(reader.recurring._known) <= 10
+    monkeypatch.setattr(recurring, "_KEPT_BYTES", 4 * len(written()))
+    for number in range(35):
+        reader.recurring(written(text=f"{number:04}"))
+    assert len(reader.recurring._known) <= 4
