@@ -6,6 +6,7 @@ other. Key objects are cached by content: a fleet has few issuers, and parsing a
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -53,8 +54,11 @@ class EcKey:
         """Check a fixed-length big-endian r||s signature over the message (JWS, COSE, Intel, SPDM)."""
         if len(signature) != 2 * self.size:
             return False
-        r = int.from_bytes(signature[: self.size])
-        s = int.from_bytes(signature[self.size :])
+        return self.verify_pair((signature[: self.size], signature[self.size :]), message, hash_name)
+
+    def verify_pair(self, signature: Sequence[bytes], message: bytes, hash_name: str) -> bool:
+        """Check a signature of two big-endian numbers over the message (TPM)."""
+        r, s = map(int.from_bytes, signature)
         return self.verify_der(encode_dss_signature(r, s), message, hash_name)
 
     def verify_der(self, signature: bytes, message: bytes, hash_name: str) -> bool:

@@ -115,8 +115,8 @@ def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(recurring, "_KEPT", 10)
     for number in range(35):
         reader.recurring(written(text=f"{number:04}"))
-    assert len(reader.recurring._known) <= 10
+    assert len(reader.recurring._layouts[len(written())].known) <= 10
     monkeypatch.setattr(recurring, "_KEPT_BYTES", 4 * len(written()))
     for number in range(35):
         reader.recurring(written(text=f"{number:04}"))
-    assert len(reader.recurring._known) <= 4
+    assert len(reader.recurring._layouts[len(written())].known) <= 4

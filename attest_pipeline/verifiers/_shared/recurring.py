@@ -6,21 +6,30 @@ if it were the first costs as much as to check its signature; to see that all th
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Final, Generic, TypeVar
+from operator import itemgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from attest_pipeline.model import Claims, FieldValue
+from attest_pipeline.model import Claims, EventLog, FieldValue
 
 T = TypeVar("T")
-_Spans = tuple[tuple[int, int], ...]
-"""Where the fields stand, first and behind the last byte, ascending."""
+_Cut = Callable[[bytes], tuple[bytes, ...]]
 
 _KEPT: Final = 8192
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of bytes that do not change; the values made of them take a few times as much."""
 _FIELD: Final = 16
 """Bytes of the shortest field: a shorter one may well stand elsewhere too."""
+
+
+class _Layout(NamedTuple):
+    """How bytes of one length are cut into the fields and the rest, and the values that are known by their rest."""
+
+    spans: Sequence[slice]
+    fields: _Cut
+    rest: _Cut
+    known: dict[tuple[bytes, ...], Any]
 
 
 class Recurring(Generic[T]):
@@ -42,16 +51,15 @@ class Recurring(Generic[T]):
         self._read = read
         self._changing = changing
         self._renewed = renewed
-        self._spans: dict[int, _Spans] = {}
-        self._known: dict[tuple[object, ...], T] = {}
-        self._bytes = 0
+        self._layouts: dict[int, _Layout] = {}
+        self._count = self._bytes = 0
 
     def __call__(self, data: bytes) -> T:
         """What `read` makes of the bytes. Raises what `read` raises."""
-        spans = self._spans.get(len(data))
-        if spans is not None:
-            known = self._known.get(_rest(data, spans))
-            value = None if known is None else self._renewed(known, [data[start:stop] for start, stop in spans])
+        layout = self._layouts.get(len(data))
+        if layout is not None:
+            known = layout.known.get(layout.rest(data))
+            value = None if known is None else self._renewed(known, layout.fields(data))
             if value is not None:
                 return value
         value = self._read(data)
@@ -63,39 +71,43 @@ class Recurring(Generic[T]):
         spans = _places(data, self._changing(value))
         if spans is None:
             return
-        if len(self._known) >= _KEPT or self._bytes + len(data) > _KEPT_BYTES:
-            self._known.clear()
-            self._spans.clear()
-            self._bytes = 0
-        self._spans[len(data)] = spans
-        self._known[_rest(data, spans)] = value
+        if self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES:
+            self._layouts.clear()
+            self._count = self._bytes = 0
+        layout = self._layouts.get(len(data))
+        if layout is None or layout.spans != spans:
+            layout = self._layouts[len(data)] = _layout(spans)
+        layout.known[layout.rest(data)] = value
+        self._count += 1
         self._bytes += len(data)
 
 
-def renewed_claims(lasting: Claims, fields: Mapping[str, FieldValue]) -> Claims:
+def renewed_claims(lasting: Claims, fields: Mapping[str, FieldValue], logs: tuple[EventLog, ...] = ()) -> Claims:
     """Claims that a device makes time and again, with the fields that change; they are the caller's own."""
     return replace(
         lasting,
         measurements=dict(lasting.measurements),
         endorsements=dict(lasting.endorsements),
         fields={**lasting.fields, **fields},
+        logs=logs,
     )
 
 
-def _places(data: bytes, fields: Sequence[bytes]) -> _Spans | None:
+def _places(data: bytes, fields: Sequence[bytes]) -> list[slice] | None:
     """Where the fields stand; None if one is short, stands more than once, or not in that order."""
     if any(len(field) < _FIELD or data.count(field) != 1 for field in fields):
         return None
-    spans = tuple((start, start + len(field)) for field in fields if (start := data.find(field)) >= 0)
-    return spans if all(one[1] <= other[0] for one, other in pairwise(spans)) else None
+    spans = [slice(start, start + len(field)) for start, field in zip(map(data.find, fields), fields, strict=True)]
+    return spans if all(one.stop <= other.start for one, other in pairwise(spans)) else None
 
 
-def _rest(data: bytes, spans: _Spans) -> tuple[object, ...]:
-    """The bytes outside of the fields, and where these are."""
-    parts: list[object] = [spans]
-    begin = 0
-    for start, stop in spans:
-        parts.append(data[begin:start])
-        begin = stop
-    parts.append(data[begin:])
-    return tuple(parts)
+def _layout(spans: Sequence[slice]) -> _Layout:
+    between = [slice(one.stop, other.start) for one, other in pairwise([slice(0, 0), *spans, slice(None, None)])]
+    return _Layout(spans, _cut(spans), _cut(between), {})
+
+
+def _cut(spans: Sequence[slice]) -> _Cut:
+    """Takes the bytes at the spans."""
+    if len(spans) == 1:
+        return lambda data: (data[spans[0]],)
+    return itemgetter(*spans)

@@ -3,13 +3,16 @@
 Source: TCG TPM 2.0 Library, Part 2: TPMS_ATTEST (10.12.12), TPML_PCR_SELECTION (10.9.7), TPMT_SIGNATURE (11.3.4).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 MAX_STRUCTURE: Final = 4096
 HASHES: Final[Mapping[int, str]] = MappingProxyType(
@@ -26,36 +29,60 @@ _OTHER_SCHEMES: Final = frozenset({0x0005, 0x001A, 0x001B, 0x001C})
 _OTHER_HASHES: Final = frozenset({0x0012, 0x0027, 0x0028, 0x0029})
 """SM3 and SHA-3, likewise."""
 _HEAD: Final = Layout(">IH")
-_CLOCK: Final = Layout(">QIIBQ")
+_CLOCK: Final = Layout(">QIIB")
+_FIRMWARE_BYTES: Final = 8
 _SELECTION: Final = Layout(">IHB")
 _MAX_SELECT: Final = 4
 """Bytes of a PCR bitmap (PCR_SELECT_MAX): 32 registers."""
 
 
-class Quote(NamedTuple):
-    """A TPMS_ATTEST of type quote.
+class Clock(NamedTuple):
+    """A TPMS_CLOCK_INFO: time of the TPM, counts that tell boots and resumes apart, whether the time is safe."""
 
-    `clock` is in milliseconds of TPM time, `reset_count` and `restart_count` tell boots and resumes apart; `selection`
-    are the numbers of the PCRs of `bank`, ascending, whose values `pcr_digest` is the hash of.
+    milliseconds: int
+    reset_count: int
+    restart_count: int
+    safe: bool
+
+
+class State(Struct, frozen=True, eq=False):
+    """What a TPM quotes until its machine measures something new; remembered, and so one object for equal quotes.
+
+    `selection` are the numbers of the PCRs of `bank`, ascending, whose values `pcr_digest` is the hash of.
     """
 
     qualified_signer: bytes
-    extra_data: bytes
-    clock: int
-    reset_count: int
-    restart_count: int
-    clock_safe: bool
     firmware_version: int
     bank: str
     selection: tuple[int, ...]
     pcr_digest: bytes
 
 
-class Signature(NamedTuple):
-    """A TPMT_SIGNATURE: scheme, hash, and the RSA signature, or r and s of ECDSA as the TPM sent them."""
+class Quote(NamedTuple):
+    """A TPMS_ATTEST of type quote; `clock_info` are the bytes of its TPMS_CLOCK_INFO."""
 
-    scheme: str
+    extra_data: bytes
+    clock_info: bytes
+    state: State
+
+    @property
+    def clock(self) -> Clock:
+        """When the quote was made, by the TPM's own clock."""
+        milliseconds, resets, restarts, safe = _CLOCK.unpack(self.clock_info)
+        return Clock(milliseconds, resets, restarts, bool(safe))
+
+
+class Scheme(NamedTuple):
+    """How a quote is signed: RSASSA, RSAPSS or ECDSA, over a hash."""
+
+    name: str
     hash_name: str
+
+
+class Signature(NamedTuple):
+    """A TPMT_SIGNATURE: its scheme, and the RSA signature, or r and s of ECDSA as the TPM sent them."""
+
+    scheme: Scheme
     parts: tuple[bytes, ...]
 
 
@@ -65,6 +92,15 @@ def parse_quote(data: bytes) -> Quote:
 
     Remembered for a moment, because its AK is asked for first and it is proven right after.
     """
+    return _recurring_quote(data)
+
+
+def parse_signature(data: bytes) -> Signature:
+    """Signature out of a TPMT_SIGNATURE. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
+    return _recurring_signature(data)
+
+
+def _read_quote(data: bytes) -> Quote:
     reader = _Reader(data, "TPMS_ATTEST")
     magic, kind = reader.fields(_HEAD)
     if magic != _GENERATED:
@@ -72,27 +108,45 @@ def parse_quote(data: bytes) -> Quote:
     if kind != _ATTEST_QUOTE:
         raise BadEvidence(Reason.MALFORMED, f"attestation of type {kind:#06x} is no quote")
     qualified_signer, extra_data = reader.sized(), reader.sized()
-    clock, resets, restarts, safe, firmware = reader.fields(_CLOCK)
-    if safe > 1:
+    clock_info = reader.take(_CLOCK.size)
+    if not _is_clock(clock_info):
         raise BadEvidence(Reason.MALFORMED, "TPMI_YES_NO that is neither")
+    firmware = reader.number(_FIRMWARE_BYTES)
     bank, selection = _read_selection(reader)
     digest = reader.sized()
     reader.end()
-    return Quote(
-        qualified_signer, extra_data, clock, resets, restarts, bool(safe), firmware, bank, selection, digest
-    )  # fmt: skip
+    return Quote(extra_data, clock_info, State(qualified_signer, firmware, bank, selection, digest))
 
 
-def parse_signature(data: bytes) -> Signature:
-    """Signature out of a TPMT_SIGNATURE. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
+def _is_clock(clock_info: bytes) -> bool:
+    """Whether the flag at the end says yes or no."""
+    return clock_info[-1] <= 1
+
+
+def _renewed_quote(quote: Quote, fields: Sequence[bytes]) -> Quote | None:
+    extra_data, clock_info = fields
+    return Quote(extra_data, clock_info, quote.state) if _is_clock(clock_info) else None
+
+
+_recurring_quote: Final = Recurring(_read_quote, lambda quote: (quote.extra_data, quote.clock_info), _renewed_quote)
+
+
+def _read_signature(data: bytes) -> Signature:
     reader = _Reader(data, "TPMT_SIGNATURE")
     algorithm = reader.number(2)
     if algorithm not in _SCHEMES:
         raise _unknown("signature", algorithm, _OTHER_SCHEMES)
-    scheme, hash_name = _SCHEMES[algorithm], _hash_name(reader.number(2))
-    parts = (reader.sized(), reader.sized()) if scheme == ECDSA else (reader.sized(),)
+    scheme = Scheme(_SCHEMES[algorithm], _hash_name(reader.number(2)))
+    parts = (reader.sized(), reader.sized()) if scheme.name == ECDSA else (reader.sized(),)
     reader.end()
-    return Signature(scheme, hash_name, parts)
+    return Signature(scheme, parts)
+
+
+def _renewed_signature(signature: Signature, parts: Sequence[bytes]) -> Signature:
+    return Signature(signature.scheme, tuple(parts))
+
+
+_recurring_signature: Final = Recurring(_read_signature, lambda signature: signature.parts, _renewed_signature)
 
 
 def _read_selection(reader: "_Reader") -> tuple[str, tuple[int, ...]]:

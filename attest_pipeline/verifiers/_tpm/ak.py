@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attest_pipeline.crypto import EcKey, RsaKey, wrap
 from attest_pipeline.errors import BadEvidence, Reason
@@ -41,10 +43,11 @@ _PURPOSES: Final = frozenset({_TCG_EK_CERTIFICATE, _TCG_AIK_CERTIFICATE})
 _CERTIFIED_CHECKS: Final = ("ak_chain_to_pinned_root", "ak_certificate_purpose", "ak_chain_current")
 
 
-class Ak(NamedTuple):
-    """An endorsed AK: `name` is SHA-256 of its SubjectPublicKeyInfo, `source` is ENROLLED or CERTIFIED.
+class Ak(Struct, frozen=True, eq=False):
+    """An endorsed AK; it is remembered, and so one object for equal endorsements.
 
-    `documents` maps each Endorsement used to its SHA-256.
+    `name` is SHA-256 of its SubjectPublicKeyInfo, `source` is ENROLLED or CERTIFIED, `documents` maps each Endorsement
+    used to its SHA-256.
     """
 
     key: EcKey | RsaKey
@@ -80,6 +83,7 @@ def endorsed_ak(endorsements: Endorsements, brought: bytes | None, roots: frozen
     return certified.ak
 
 
+@lru_cache(maxsize=8192)
 def key_name(document: bytes) -> str:
     """SHA-256 of the SubjectPublicKeyInfo of a public key in PEM or DER. Raises BadEvidence(MALFORMED | TOO_LARGE)."""
     return _digest(_load_key(document).spki)
@@ -122,7 +126,7 @@ def _prove_certificate(
     ak = Ak(key, _digest(key.spki), CERTIFIED, documents, _CERTIFIED_CHECKS)
     if crl is None:
         return _Certified(ak, path, None)
-    ak = ak._replace(documents={**documents, "crl": _digest(crl)}, checks=(*_CERTIFIED_CHECKS, "ak_not_revoked"))
+    ak = replace(ak, documents={**documents, "crl": _digest(crl)}, checks=(*_CERTIFIED_CHECKS, "ak_not_revoked"))
     return _Certified(ak, path, _prove_crl(crl, path))
 
 

@@ -1,9 +1,14 @@
 """Claims of a machine with a TPM."""
 
-from attest_pipeline.model import Claims, LogName
-from attest_pipeline.verifiers._shared.eventlog.replay import log_fields
+from functools import lru_cache
+
+from attest_pipeline.model import Claims
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
+from attest_pipeline.verifiers._tpm.abi import Scheme, State
+from attest_pipeline.verifiers._tpm.ak import Ak
+from attest_pipeline.verifiers._tpm.logs import Summary
 from attest_pipeline.verifiers._tpm.machine import Machine
-from attest_pipeline.verifiers._tpm.quote import CHECKS, quote_fields
+from attest_pipeline.verifiers._tpm.quote import CHECKS, Pcrs, lasting_fields, momentary_fields
 
 
 def make_claims(tee: str, machine: Machine, *, bound: bool) -> Claims:
@@ -12,32 +17,36 @@ def make_claims(tee: str, machine: Machine, *, bound: bool) -> Claims:
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
     proof, ak, logs = machine
-    measurements = proof.pcrs.claims
-    registers = {log.name: log.registers for log in logs.explained}
-    ima = LogName.IMA in registers
-    explained = registers.get(LogName.TCG2, ())
-    replayed = tuple(f"event_log_pcr{number}" for number in explained)
-    of_ima = (*(("ima_log",) if ima else ()), *(("ima_boot_aggregate",) if logs.boot_aggregate else ()))
-    checks = (*ak.checks, *CHECKS, *replayed, *of_ima)
+    lasting = _lasting(tee, proof.quote.state, proof.pcrs, proof.signature.scheme, ak, logs.summary, bound)
+    return renewed_claims(lasting, momentary_fields(proof.quote), logs.logs)
+
+
+@lru_cache(maxsize=8192)
+def _lasting(
+    tee: str,
+    state: State,
+    pcrs: Pcrs,
+    scheme: Scheme,
+    ak: Ak,
+    logs: Summary,
+    bound: bool,  # noqa: FBT001 - see above
+) -> Claims:
+    """Claims that a machine makes until it measures something new, without its logs, which may be large."""
+    checks = (*ak.checks, *CHECKS, *logs.checks)
     return Claims(
         tee=tee,
         hardware_id=ak.name,
         debug=None,
         tcb_status=None,
-        measurements={**measurements},
+        measurements=dict(pcrs.claims),
         signer=ak.name,
         challenge_verified=bound,
         endorsements=dict(ak.documents),
         fields={
-            **measurements,
-            **quote_fields(proof),
+            **lasting_fields(state, pcrs, scheme),
+            **logs.fields,
             "ak_source": ak.source,
             "revocation_checked": "crl" in ak.documents,
-            "event_log_pcrs": ",".join(map(str, explained)),
-            "ima_log": ima,
-            "ima_boot_aggregate": logs.boot_aggregate,
-            **log_fields(logs.explained),
         },
         checks=(*checks, "challenge") if bound else checks,
-        logs=logs.explained,
     )

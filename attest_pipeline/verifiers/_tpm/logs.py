@@ -1,14 +1,19 @@
 """Measurement logs of a TPM: what they say must be what the quoted PCRs hold."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import EventLog, Evidence, LogName
+from attest_pipeline.model import EventLog, Evidence, FieldValue, LogName
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
 from attest_pipeline.verifiers._shared.eventlog.ima import BootAggregate, read_ima
-from attest_pipeline.verifiers._shared.eventlog.replay import explain
+from attest_pipeline.verifiers._shared.eventlog.reader import KEPT, REMEMBERED
+from attest_pipeline.verifiers._shared.eventlog.replay import explain, log_fields
 from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
-from attest_pipeline.verifiers._tpm.quote import Proof
+from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof
 
 IMA_PCR: Final = 10
 _PCRS: Final = frozenset(range(24))
@@ -19,40 +24,65 @@ _AGGREGATED_ELSE: Final = (8, 10)
 """Since Linux 5.8 PCR 8 and 9 (command line, kernel) belong to it in every bank but SHA-1."""
 
 
-class Logs(NamedTuple):
-    """The logs that explain quoted PCRs, and whether the boot aggregate could be compared with the quoted PCRs."""
+class Summary(Struct, frozen=True, eq=False):
+    """What logs say in short: claims, and the checks that held; one object for equal logs, as long as it is kept."""
 
-    explained: tuple[EventLog, ...]
-    boot_aggregate: bool
+    fields: Mapping[str, FieldValue]
+    checks: tuple[str, ...]
 
 
-def check_logs(proof: Proof, evidence: Evidence) -> Logs:
+class Explained(NamedTuple):
+    """The logs that explain quoted PCRs."""
+
+    logs: tuple[EventLog, ...]
+    summary: Summary
+
+
+def check_logs(proof: Proof, evidence: Evidence) -> Explained:
     """Require that `event_log` (TCG2) and `ima_log` explain quoted PCRs, as far as they are given.
 
     A PCR that a log does not extend is not compared: run-time events never enter it. One that it extends and that is
     not quoted cannot be. A boot aggregate that is that of quoted PCRs is no file and not listed.
     Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
-    logs, aggregated = [], False
-    if (log := evidence.items.get("event_log")) is not None:
-        logs.append(explain(LogName.TCG2, log, read_tcg2(log, proof.quote.bank), proof.pcrs.values, _PCRS))
-    if (log := evidence.items.get("ima_log")) is not None:
-        replay, aggregate = read_ima(log, proof.quote.bank, frozenset({IMA_PCR}))
-        aggregated = aggregate is not None and _check_boot_aggregate(proof, aggregate)
+    tcg2, ima = evidence.items.get("event_log"), evidence.items.get("ima_log")
+    small = len(tcg2 or b"") + len(ima or b"") <= REMEMBERED
+    return (_remembered if small else _explain)(proof.quote.state.bank, proof.pcrs, tcg2, ima)
+
+
+def _explain(bank: str, pcrs: Pcrs, tcg2: bytes | None, ima: bytes | None) -> Explained:
+    logs, checks, explained, aggregated = [], [], "", False
+    if tcg2 is not None:
+        log = explain(LogName.TCG2, tcg2, read_tcg2(tcg2, bank), pcrs.values, _PCRS)
+        logs.append(log)
+        checks += [f"event_log_pcr{number}" for number in log.registers]
+        explained = ",".join(map(str, log.registers))
+    if ima is not None:
+        replay, aggregate = read_ima(ima, bank, frozenset({IMA_PCR}))
+        aggregated = aggregate is not None and _check_boot_aggregate(bank, pcrs.values, aggregate)
         files = replay._replace(events=replay.events[1:]) if aggregated else replay
-        logs.append(explain(LogName.IMA, log, files, proof.pcrs.values, _PCRS))
-    return Logs(tuple(logs), aggregated)
+        logs.append(explain(LogName.IMA, ima, files, pcrs.values, _PCRS))
+        checks += ["ima_log", "ima_boot_aggregate"] if aggregated else ["ima_log"]
+    fields: dict[str, FieldValue] = {
+        "event_log_pcrs": explained,
+        "ima_log": ima is not None,
+        "ima_boot_aggregate": aggregated,
+        **log_fields(logs),
+    }
+    return Explained(tuple(logs), Summary(fields, tuple(checks)))
 
 
-def _check_boot_aggregate(proof: Proof, aggregate: BootAggregate) -> bool:
+_remembered: Final = lru_cache(maxsize=KEPT)(_explain)
+
+
+def _check_boot_aggregate(bank: str, pcrs: Mapping[int, bytes], aggregate: BootAggregate) -> bool:
     """Whether the PCRs of the boot aggregate are quoted, in its bank; if they are, it must be theirs.
 
     Source: Linux, security/integrity/ima/ima_crypto.c, ima_calc_boot_aggregate_tfm.
     """
-    if aggregate.algorithm != proof.quote.bank:
+    if aggregate.algorithm != bank:
         return False
-    counts = _AGGREGATED.get(proof.quote.bank, _AGGREGATED_ELSE)
-    pcrs = proof.pcrs.values
+    counts = _AGGREGATED.get(bank, _AGGREGATED_ELSE)
     quoted = [[pcrs[pcr] for pcr in range(count)] for count in counts if pcrs.keys() >= {*range(count)}]
     if any(BANKS[aggregate.algorithm].digest(b"".join(values)) == aggregate.digest for values in quoted):
         return True

@@ -4,13 +4,14 @@ Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, 
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._tpm.abi import parse_quote, parse_signature
 from attest_pipeline.verifiers._tpm.ak import Ak, endorsed_ak, key_name
-from attest_pipeline.verifiers._tpm.logs import Logs, check_logs
+from attest_pipeline.verifiers._tpm.logs import Explained, check_logs
 from attest_pipeline.verifiers._tpm.quote import Proof, prove_quote, read_pcrs
 
 
@@ -19,7 +20,7 @@ class Machine(NamedTuple):
 
     proof: Proof
     ak: Ak
-    logs: Logs
+    logs: Explained
 
 
 def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
@@ -29,7 +30,13 @@ def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
     that the quote gives. Raises BadEvidence.
     """
     public = evidence.items.get("ak_public")
-    name = parse_quote(_item(evidence, "attest")).qualified_signer.hex() if public is None else key_name(public)
+    if public is not None:
+        return _named(key_name(public))
+    return _named(parse_quote(_item(evidence, "attest")).state.qualified_signer.hex())
+
+
+@lru_cache(maxsize=8192)
+def _named(name: str) -> tuple[EndorsementRef, ...]:
     return (
         EndorsementRef(item="ak", kind=EndorsementKind.TPM_AK, key=name, required=False),
         EndorsementRef(item="ak_cert", kind=EndorsementKind.TPM_AK_CERT, key=name, required=False),

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline import strict_json
 from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._tpm import abi
-from attest_pipeline.verifiers._tpm.abi import Quote, Signature
+from attest_pipeline.verifiers._tpm.abi import Quote, Scheme, Signature, State
 
 CHECKS: Final = ("quote_format", "quote_signature", "pcr_selection", "pcr_digest")
 """What holds of every proven quote; `challenge` may follow."""
@@ -23,11 +25,14 @@ MAX_PCRS: Final = 8192
 """Bytes of the JSON of PCR values: 32 registers of SHA-512."""
 _FIRMWARE_PCRS: Final = (0, 4)
 """Firmware, and what it started: a machine that measures nothing leaves these at zero."""
+_KEPT: Final = 8192
+"""Quoted states that are remembered: some for each machine."""
 
 
-class Pcrs(NamedTuple):
-    """Values of PCRs, not proven: `numbers` ascending, `joined` their values in that order, `sizes` of each.
+class Pcrs(Struct, frozen=True, eq=False):
+    """Values of PCRs, not proven; remembered, and so one object for equal values.
 
+    `numbers` ascending, `joined` their values in that order, `sizes` of each.
     `selection` are the numbers as text, `claims` are `pcr<number>` → hexadecimal value.
     """
 
@@ -86,36 +91,37 @@ def prove_quote(attest: bytes, signature: Signature, pcrs: Pcrs, ak: EcKey | Rsa
     quote = abi.parse_quote(attest)
     if challenge is not None and quote.extra_data != challenge:
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, "extraData is not the challenge")
-    if signature.hash_name not in SIGNATURE_HASHES:
-        raise BadEvidence(Reason.BAD_SIGNATURE, f"quote is signed over {signature.hash_name}")
-    _check_pcrs(quote, pcrs, signature.hash_name)
+    hash_name = signature.scheme.hash_name
+    if hash_name not in SIGNATURE_HASHES:
+        raise BadEvidence(Reason.BAD_SIGNATURE, f"quote is signed over {hash_name}")
+    _check_pcrs(quote.state, pcrs, hash_name)
     if not _verify(attest, signature, ak):
         raise BadEvidence(Reason.BAD_SIGNATURE, "quote is not signed by the AK")
     return Proof(quote, signature, pcrs)
 
 
-def _check_pcrs(quote: Quote, pcrs: Pcrs, digest_name: str) -> None:
+@lru_cache(maxsize=_KEPT)
+def _check_pcrs(state: State, pcrs: Pcrs, digest_name: str) -> None:
     """The values are those of the selected registers, no more and no fewer, in the bank's size.
 
     Their digest is by the hash of the signing scheme, not by that of the bank (Part 3, TPM2_Quote).
     """
-    if pcrs.numbers != quote.selection or not pcrs.numbers:
+    if pcrs.numbers != state.selection or not pcrs.numbers:
         raise BadEvidence(Reason.UNBOUND, "PCR values are not those of the PCR selection in the quote")
-    if pcrs.sizes != {SIZES[quote.bank]}:
-        raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {quote.bank} bank")
-    if hashlib.new(digest_name, pcrs.joined).digest() != quote.pcr_digest:
+    if pcrs.sizes != {SIZES[state.bank]}:
+        raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {state.bank} bank")
+    if hashlib.new(digest_name, pcrs.joined).digest() != state.pcr_digest:
         raise BadEvidence(Reason.UNBOUND, "PCR values do not give the PCR digest of the quote")
 
 
 def _verify(message: bytes, signature: Signature, key: EcKey | RsaKey) -> bool:
-    first, hash_name = signature.parts[0], signature.hash_name
+    (scheme, hash_name), parts = signature
     if isinstance(key, EcKey):
-        if signature.scheme != abi.ECDSA or any(len(part) > key.size for part in signature.parts):
-            return False
-        return key.verify_raw(b"".join(part.rjust(key.size, b"\0") for part in signature.parts), message, hash_name)
-    if signature.scheme == abi.RSASSA:
-        return key.verify_pkcs1(first, message, hash_name)
-    return signature.scheme == abi.RSAPSS and _verify_pss(key, first, message, hash_name)
+        fits = scheme == abi.ECDSA and max(map(len, parts)) <= key.size
+        return fits and key.verify_pair(parts, message, hash_name)
+    if scheme == abi.RSASSA:
+        return key.verify_pkcs1(parts[0], message, hash_name)
+    return scheme == abi.RSAPSS and _verify_pss(key, parts[0], message, hash_name)
 
 
 def _verify_pss(key: RsaKey, signature: bytes, message: bytes, hash_name: str) -> bool:
@@ -125,19 +131,29 @@ def _verify_pss(key: RsaKey, signature: bytes, message: bytes, hash_name: str) -
     return longest >= 0 and any(key.verify_pss(signature, message, hash_name, salt) for salt in (size, longest))
 
 
-def quote_fields(proof: Proof) -> dict[str, FieldValue]:
-    """What the quote says besides the PCRs. `boot_measured`: firmware and boot loader left their mark in the PCRs."""
-    quote = proof.quote
+def lasting_fields(state: State, pcrs: Pcrs, scheme: Scheme) -> dict[str, FieldValue]:
+    """PCRs, and what the quote says until the machine measures something new.
+
+    `boot_measured`: firmware and boot loader left their mark in the PCRs.
+    """
+    return {
+        **pcrs.claims,
+        "pcr_bank": state.bank,
+        "pcr_selection": pcrs.selection,
+        "boot_measured": all(any(pcrs.values.get(number, b"")) for number in _FIRMWARE_PCRS),
+        "qualified_signer": state.qualified_signer.hex(),
+        "tpm_firmware_version": f"{state.firmware_version:016x}",
+        "quote_scheme": f"{scheme.name}-{scheme.hash_name}",
+    }
+
+
+def momentary_fields(quote: Quote) -> dict[str, FieldValue]:
+    """What is new in each quote."""
+    milliseconds, reset_count, restart_count, safe = quote.clock
     return {
         "extra_data": quote.extra_data.hex(),
-        "pcr_bank": quote.bank,
-        "pcr_selection": proof.pcrs.selection,
-        "boot_measured": all(any(proof.pcrs.values.get(number, b"")) for number in _FIRMWARE_PCRS),
-        "qualified_signer": quote.qualified_signer.hex(),
-        "clock": quote.clock,
-        "clock_safe": quote.clock_safe,
-        "reset_count": quote.reset_count,
-        "restart_count": quote.restart_count,
-        "tpm_firmware_version": f"{quote.firmware_version:016x}",
-        "quote_scheme": f"{proof.signature.scheme}-{proof.signature.hash_name}",
+        "clock": milliseconds,
+        "clock_safe": safe,
+        "reset_count": reset_count,
+        "restart_count": restart_count,
     }

@@ -6,12 +6,14 @@ Sources: openeuler-mirror/secGear, examples/npu_attestation (README.md, scripts/
 (src/log_verifier.rs). Both judge every entry but `boot_aggregate`, wherever the file lies.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import LoggedEvent
 from attest_pipeline.verifiers._shared.eventlog.ima import VIOLATION
+from attest_pipeline.verifiers._shared.eventlog.reader import KEPT
 
 MAX_DIGESTS: Final = 256
 """Every digest stands in a claim. A host that measures more than its firmware needs a narrower IMA policy."""
@@ -19,11 +21,12 @@ _MAX_PATH: Final = 256
 _HEXADECIMAL: Final = frozenset({64, 96, 128})
 """Digits of a digest that nobody can forge, such as SHA-256."""
 
-Components = Mapping[str, tuple[str, ...]]
-"""Path → its different digests in hexadecimal, in the order of measurement."""
+Components = Mapping[str, str]
+"""Path → its different digests in hexadecimal, in the order of measurement, joined by commas."""
 
 
-def read_components(entries: Iterable[LoggedEvent]) -> Components:
+@lru_cache(maxsize=KEPT)
+def read_components(entries: tuple[LoggedEvent, ...]) -> Components:
     """Every file of the list, `violation` in the place of a digest that IMA could not take.
 
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
@@ -35,7 +38,7 @@ def read_components(entries: Iterable[LoggedEvent]) -> Components:
         raise BadEvidence(Reason.EMPTY, "firmware measurement list without a file")
     if (count := sum(map(len, found.values()))) > MAX_DIGESTS:
         raise BadEvidence(Reason.TOO_LARGE, f"firmware measurement list of {count} digests")
-    return {path: tuple(digests) for path, digests in found.items()}
+    return {path: ",".join(digests) for path, digests in found.items()}
 
 
 def _path(entry: LoggedEvent) -> str:

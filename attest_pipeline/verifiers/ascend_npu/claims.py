@@ -12,7 +12,7 @@ def with_firmware(host: Claims, components: Components, binding: str) -> Claims:
     A component that was measured with several digests shows all of them, joined by commas in their order: no
     Reference Value is equal to that by accident, so a later digest never hides an earlier one.
     """
-    firmware = {f"firmware:{path}": ",".join(digests) for path, digests in components.items()}
+    firmware = {f"firmware:{path}": digests for path, digests in components.items()}
     fields: dict[str, FieldValue] = {
         **host.fields,
         **firmware,

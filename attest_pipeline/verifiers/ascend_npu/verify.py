@@ -76,8 +76,8 @@ class AscendNpuVerifier:
         of_host = Evidence(self.tee, {**evidence.items, "ima_log": log})
         proven = machine.prove_machine(of_host, endorsements, self._tpm, challenge, now)
         host = machine_claims.make_claims(self.tee, proven, bound=challenge is not None)
-        entries = (entry for one in host.logs if one.name is LogName.IMA for entry in one.events)
-        return with_firmware(host, read_components(entries), TPM)
+        (firmware,) = [one for one in host.logs if one.name is LogName.IMA]
+        return with_firmware(host, read_components(firmware.events), TPM)
 
 
 def _binding(evidence: Evidence) -> str:

@@ -4,7 +4,7 @@ from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd import proof as amd
 from attest_pipeline.verifiers._amd.fields import is_debug
 from attest_pipeline.verifiers._azure.vtpm import CHECKS
-from attest_pipeline.verifiers._tpm.quote import Proof, quote_fields
+from attest_pipeline.verifiers._tpm.quote import Proof, lasting_fields, momentary_fields
 from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
 
 
@@ -25,6 +25,11 @@ def make_claims(paravisor: Paravisor, vtpm: Proof, *, bound: bool) -> Claims:
         signer=paravisor.endorsed.signer,
         challenge_verified=bound,
         endorsements=dict(documents),
-        fields={**paravisor.fields, **pcrs, **quote_fields(vtpm), "revocation_checked": "crl" in documents},
+        fields={
+            **paravisor.fields,
+            **lasting_fields(vtpm.quote.state, vtpm.pcrs, vtpm.signature.scheme),
+            **momentary_fields(vtpm.quote),
+            "revocation_checked": "crl" in documents,
+        },
         checks=(*checks, "challenge") if bound else checks,
     )

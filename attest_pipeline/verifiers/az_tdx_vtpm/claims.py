@@ -7,7 +7,7 @@ from attest_pipeline.verifiers._intel import quote as intel
 from attest_pipeline.verifiers._intel.tcb import Verdict
 from attest_pipeline.verifiers._intel.td import TdReport, is_debug, td_fields, td_measurements
 from attest_pipeline.verifiers._intel.verifier import COLLATERAL, platform_fields
-from attest_pipeline.verifiers._tpm.quote import Proof, quote_fields
+from attest_pipeline.verifiers._tpm.quote import Proof, lasting_fields, momentary_fields
 
 
 def make_claims(
@@ -28,6 +28,12 @@ def make_claims(
         signer=proof.attestation.signer,
         challenge_verified=bound,
         endorsements={COLLATERAL: proof.collateral.digest},
-        fields={**fields, **platform_fields(proof, verdict), **hcl.fields, **pcrs, **quote_fields(vtpm)},
+        fields={
+            **fields,
+            **platform_fields(proof, verdict),
+            **hcl.fields,
+            **lasting_fields(vtpm.quote.state, vtpm.pcrs, vtpm.signature.scheme),
+            **momentary_fields(vtpm.quote),
+        },
         checks=(*checks, "challenge") if bound else checks,
     )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tpm_lab import CHALLENGE, attest, selection, sized, values
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._tpm.abi import MAX_STRUCTURE, parse_quote, parse_signature
+from attest_pipeline.verifiers._tpm.abi import MAX_STRUCTURE, Clock, parse_quote, parse_signature
 
 PCRS = values()
 QUOTE = attest(PCRS)
@@ -30,13 +30,13 @@ def signature_reason(data: bytes) -> Reason:
 
 def test_a_quote_is_read_field_by_field() -> None:
     quote = parse_quote(QUOTE)
-    assert (quote.extra_data, quote.bank, quote.selection) == (CHALLENGE, "sha256", (0, 4, 7))
-    assert (quote.clock, quote.reset_count, quote.restart_count, quote.clock_safe) == (77_000, 5, 2, True)
-    assert quote.firmware_version == 0x1234
+    assert quote.extra_data == CHALLENGE
+    assert quote.clock == Clock(77_000, reset_count=5, restart_count=2, safe=True)
+    assert (quote.state.bank, quote.state.selection, quote.state.firmware_version) == ("sha256", (0, 4, 7), 0x1234)
 
 
 def test_a_selection_may_reach_to_pcr_31() -> None:
-    assert parse_quote(attest(PCRS, selections=(selection("sha384", (31, 8), size=4),))).selection == (8, 31)
+    assert parse_quote(attest(PCRS, selections=(selection("sha384", (31, 8), size=4),))).state.selection == (8, 31)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,17 @@ from tpm_lab import CHALLENGE, Key, attest, flipped, pcr_json, selection, sign, 
 
 from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._tpm.abi import parse_signature
-from attest_pipeline.verifiers._tpm.quote import MAX_PCRS, Proof, make_pcrs, prove_quote, quote_fields, read_pcrs
+from attest_pipeline.verifiers._tpm.quote import (
+    MAX_PCRS,
+    Proof,
+    lasting_fields,
+    make_pcrs,
+    momentary_fields,
+    prove_quote,
+    read_pcrs,
+)
 
 
 @cache
@@ -38,6 +47,10 @@ def refusal(message: bytes, pcrs: dict[int, bytes], *, signature: bytes | None =
     return refused.value.reason
 
 
+def fields_of(proof: Proof) -> dict[str, FieldValue]:
+    return {**lasting_fields(proof.quote.state, proof.pcrs, proof.signature.scheme), **momentary_fields(proof.quote)}
+
+
 @pytest.mark.parametrize(
     ("kind", "hash_name", "salt", "scheme"),
     [
@@ -56,7 +69,7 @@ def test_every_scheme_holds_over_every_bank(
     pcrs = values(bank)
     message = attest(pcrs, bank=bank, hash_name=hash_name)
     proof = prove(message, sign(key(kind), message, hash_name, salt=salt), pcrs, of=kind)
-    fields = quote_fields(proof)
+    fields = fields_of(proof)
     assert (fields["quote_scheme"], fields["pcr_bank"], fields["pcr_selection"]) == (scheme, bank, "0,4,7")
     assert proof.pcrs.claims == {f"pcr{number}": value.hex() for number, value in pcrs.items()}
 
@@ -64,7 +77,7 @@ def test_every_scheme_holds_over_every_bank(
 def test_what_the_quote_says_is_told() -> None:
     pcrs = values()
     message = attest(pcrs)
-    fields = quote_fields(prove(message, sign(key("P-256"), message), pcrs))
+    fields = fields_of(prove(message, sign(key("P-256"), message), pcrs))
     expected = {
         "extra_data": CHALLENGE.hex(),
         "clock": 77_000,
@@ -80,7 +93,7 @@ def test_what_the_quote_says_is_told() -> None:
 @pytest.mark.parametrize("pcrs", [{0: bytes(32), 4: b"\1" * 32}, {0: b"\1" * 32}, {0: b"\1" * 32, 4: bytes(32)}])
 def test_a_boot_is_measured_only_if_pcr_0_and_4_are_quoted_and_not_zero(pcrs: dict[int, bytes]) -> None:
     message = attest(pcrs)
-    assert quote_fields(prove(message, sign(key("P-256"), message), pcrs))["boot_measured"] is False
+    assert fields_of(prove(message, sign(key("P-256"), message), pcrs))["boot_measured"] is False
 
 
 def test_each_flipped_byte_of_a_quote_and_its_signature_is_refused() -> None:

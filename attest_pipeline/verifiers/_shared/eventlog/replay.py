@@ -1,7 +1,7 @@
 """What a log says, and how much of it the registers that a TEE has signed bear out."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -37,7 +37,7 @@ def explain(
     return EventLog(name=name, digest=hashlib.sha256(log).hexdigest(), registers=explained, events=events)
 
 
-def log_fields(logs: tuple[EventLog, ...]) -> dict[str, FieldValue]:
+def log_fields(logs: Sequence[EventLog]) -> dict[str, FieldValue]:
     """What a token and a policy see of logs: digest, count of events, and registers explained (`1,2,3`)."""
     fields: dict[str, FieldValue] = {}
     for log in logs:
