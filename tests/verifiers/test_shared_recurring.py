@@ -93,6 +93,17 @@ def outcome(reader: Reader, data: bytes, *, anew: bool = False) -> object:
         return str(error)
 
 
+def test_fields_are_found_in_whatever_order_they_are_named() -> None:
+    both = Recurring(
+        bytes, lambda value: (value[40:60], value[10:30]), lambda value, fields: value[:0] + b"".join(fields)
+    )
+    both(bytes(range(70)))
+    assert (
+        both(bytes(range(10)) + b"a" * 20 + bytes(range(30, 40)) + b"b" * 20 + bytes(range(60, 70)))
+        == b"b" * 20 + b"a" * 20
+    )
+
+
 @pytest.mark.parametrize(
     "data",
     [written(nonce=b"n" * 15), written(nonce=b"s" * 32), written(nonce=b"n" * 16, text="n" * 16)],

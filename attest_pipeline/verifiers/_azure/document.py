@@ -5,6 +5,8 @@ and lists bytes as numbers; versions 1 and 2 have hexadecimal for the TPM and ba
 """
 
 import base64
+from binascii import hexlify, unhexlify
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -12,6 +14,7 @@ from msgspec import Meta, Struct
 
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.recurring import Recurring
 from attest_pipeline.verifiers._tpm.quote import Pcrs, make_pcrs
 
 MAX_DOCUMENT: Final = 128 * 1024
@@ -70,6 +73,10 @@ class _Tdx(Struct, forbid_unknown_fields=True):
 @lru_cache(maxsize=64)
 def read_snp(data: bytes) -> Document:
     """Document of a VM on SEV-SNP; `hardware` is its VCEK certificate. Raises BadEvidence(EMPTY | … | MALFORMED)."""
+    return _recurring_snp(data)
+
+
+def _read_snp(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Snp, _WHAT)
@@ -78,6 +85,23 @@ def read_snp(data: bytes) -> Document:
     if not old.vcek.isascii():
         raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
     return _old_document(old.report, old.quote, old.vcek.encode())
+
+
+def _changing(document: Document) -> tuple[bytes, bytes]:
+    """Message and signature of the vTPM's quote, as versions 1 and 2 have them."""
+    return hexlify(document.message), hexlify(document.signature)
+
+
+def _renewed_snp(document: Document, fields: Sequence[bytes]) -> Document | None:
+    """The same document around another quote, if that is hexadecimal and nothing else."""
+    try:
+        message, signature = map(unhexlify, fields)
+    except ValueError:
+        return None
+    return Document(document.hcl_report, message, signature, document.pcrs, document.hardware)
+
+
+_recurring_snp: Final = Recurring(_read_snp, _changing, _renewed_snp)
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ if it were the first costs as much as to check its signature; to see that all th
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -35,8 +35,8 @@ class _Layout(NamedTuple):
 class Recurring(Generic[T]):
     """A reader with a memory for everything but the fields that change.
 
-    `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes
-    and in that order. `renewed` is the value with others of the same lengths instead, or None if it cannot say.
+    `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes.
+    `renewed` is the value with others of the same lengths instead, or None if it cannot say.
 
     This gives what `read` gives only if a field may hold any bytes of its length without anything else being read
     differently: the content of a byte string of CBOR, not that of a string of JSON, unless `renewed` looks at it.
@@ -94,16 +94,21 @@ def renewed_claims(lasting: Claims, fields: Mapping[str, FieldValue], logs: tupl
 
 
 def _places(data: bytes, fields: Sequence[bytes]) -> list[slice] | None:
-    """Where the fields stand; None if one is short, stands more than once, or not in that order."""
+    """Where the fields stand, in their order; None if one is short, stands more than once, or overlaps another."""
     if any(len(field) < _FIELD or data.count(field) != 1 for field in fields):
         return None
     spans = [slice(start, start + len(field)) for start, field in zip(map(data.find, fields), fields, strict=True)]
-    return spans if all(one.stop <= other.start for one, other in pairwise(spans)) else None
+    return spans if all(one.stop <= other.start for one, other in pairwise(_ascending(spans))) else None
 
 
 def _layout(spans: Sequence[slice]) -> _Layout:
-    between = [slice(one.stop, other.start) for one, other in pairwise([slice(0, 0), *spans, slice(None, None)])]
+    fields = [slice(0, 0), *_ascending(spans), slice(None, None)]
+    between = [slice(one.stop, other.start) for one, other in pairwise(fields)]
     return _Layout(spans, _cut(spans), _cut(between), {})
+
+
+def _ascending(spans: Sequence[slice]) -> list[slice]:
+    return sorted(spans, key=attrgetter("start"))
 
 
 def _cut(spans: Sequence[slice]) -> _Cut:
