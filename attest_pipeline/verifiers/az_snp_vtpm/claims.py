@@ -1,10 +1,14 @@
 """Claims of an Azure confidential VM on SEV-SNP."""
 
+from functools import lru_cache
+
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd import proof as amd
 from attest_pipeline.verifiers._amd.fields import is_debug
-from attest_pipeline.verifiers._azure.vtpm import CHECKS
-from attest_pipeline.verifiers._tpm.quote import Proof, lasting_fields, momentary_fields
+from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
+from attest_pipeline.verifiers._tpm.abi import State
+from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof, lasting_fields, momentary_fields
 from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
 
 
@@ -13,22 +17,26 @@ def make_claims(paravisor: Paravisor, vtpm: Proof, *, bound: bool) -> Claims:
 
     The launch measurement is that of the paravisor; the PCRs tell what it started.
     """
+    return renewed_claims(_lasting(paravisor, vtpm.quote.state, vtpm.pcrs, bound), momentary_fields(vtpm.quote))
+
+
+@lru_cache(maxsize=8192)
+def _lasting(paravisor: Paravisor, state: State, pcrs: Pcrs, bound: bool) -> Claims:  # noqa: FBT001 - lru_cache is slow with keywords
+    """Claims that a VM makes until it measures something new."""
     report, leaf, documents = paravisor.report, paravisor.endorsed.leaf, paravisor.endorsed.documents
-    pcrs = vtpm.pcrs.claims
     checks = (*amd.CHECKS, *amd.conditional_checks(report, documents), "report_of_paravisor", *CHECKS)
     return Claims(
         tee="az-snp-vtpm",
         hardware_id=None if leaf.vlek else report.chip_id.hex(),
         debug=is_debug(report),
         tcb_status=None,
-        measurements={"measurement": report.measurement.hex(), **pcrs},
+        measurements={"measurement": report.measurement.hex(), **pcrs.claims},
         signer=paravisor.endorsed.signer,
         challenge_verified=bound,
         endorsements=dict(documents),
         fields={
             **paravisor.fields,
-            **lasting_fields(vtpm.quote.state, vtpm.pcrs, vtpm.signature.scheme),
-            **momentary_fields(vtpm.quote),
+            **lasting_fields(state, pcrs, SCHEME),
             "revocation_checked": "crl" in documents,
         },
         checks=(*checks, "challenge") if bound else checks,

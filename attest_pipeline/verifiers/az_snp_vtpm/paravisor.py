@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
@@ -15,10 +17,10 @@ from attest_pipeline.verifiers._azure.hcl import SNP, Hcl, check_binding, parse_
 _VMPL: Final = 0
 
 
-class Paravisor(NamedTuple):
+class Paravisor(Struct, frozen=True, eq=False):
     """An HCL report proven to be of a paravisor on AMD hardware; its chain's time is judged on every call.
 
-    A VM sends the same one with every quote until it boots again.
+    A VM sends the same one with every quote until it boots again; it is remembered, and so one object for equal ones.
     """
 
     hcl: Hcl
