@@ -29,20 +29,12 @@ _OTHER_SCHEMES: Final = frozenset({0x0005, 0x001A, 0x001B, 0x001C})
 _OTHER_HASHES: Final = frozenset({0x0012, 0x0027, 0x0028, 0x0029})
 """SM3 and SHA-3, likewise."""
 _HEAD: Final = Layout(">IH")
-_CLOCK: Final = Layout(">QIIB")
+CLOCK: Final = Layout(">QIIB")
+"""TPMS_CLOCK_INFO: milliseconds of TPM time, counts that tell boots and resumes apart, whether the time is safe."""
 _FIRMWARE_BYTES: Final = 8
 _SELECTION: Final = Layout(">IHB")
 _MAX_SELECT: Final = 4
 """Bytes of a PCR bitmap (PCR_SELECT_MAX): 32 registers."""
-
-
-class Clock(NamedTuple):
-    """A TPMS_CLOCK_INFO: time of the TPM, counts that tell boots and resumes apart, whether the time is safe."""
-
-    milliseconds: int
-    reset_count: int
-    restart_count: int
-    safe: bool
 
 
 class State(Struct, frozen=True, eq=False):
@@ -64,12 +56,6 @@ class Quote(NamedTuple):
     extra_data: bytes
     clock_info: bytes
     state: State
-
-    @property
-    def clock(self) -> Clock:
-        """When the quote was made, by the TPM's own clock."""
-        milliseconds, resets, restarts, safe = _CLOCK.unpack(self.clock_info)
-        return Clock(milliseconds, resets, restarts, bool(safe))
 
 
 class Scheme(NamedTuple):
@@ -108,7 +94,7 @@ def _read_quote(data: bytes) -> Quote:
     if kind != _ATTEST_QUOTE:
         raise BadEvidence(Reason.MALFORMED, f"attestation of type {kind:#06x} is no quote")
     qualified_signer, extra_data = reader.sized(), reader.sized()
-    clock_info = reader.take(_CLOCK.size)
+    clock_info = reader.take(CLOCK.size)
     if not _is_clock(clock_info):
         raise BadEvidence(Reason.MALFORMED, "TPMI_YES_NO that is neither")
     firmware = reader.number(_FIRMWARE_BYTES)

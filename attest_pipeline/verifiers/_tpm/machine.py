@@ -32,10 +32,14 @@ def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
     public = evidence.items.get("ak_public")
     if public is not None:
         return _named(key_name(public))
-    return _named(parse_quote(_item(evidence, "attest")).state.qualified_signer.hex())
+    return _qualified(parse_quote(_item(evidence, "attest")).state.qualified_signer)
 
 
 @lru_cache(maxsize=8192)
+def _qualified(signer: bytes) -> tuple[EndorsementRef, ...]:
+    return _named(signer.hex())
+
+
 def _named(name: str) -> tuple[EndorsementRef, ...]:
     return (
         EndorsementRef(item="ak", kind=EndorsementKind.TPM_AK, key=name, required=False),

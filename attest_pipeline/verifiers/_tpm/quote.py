@@ -149,11 +149,11 @@ def lasting_fields(state: State, pcrs: Pcrs, scheme: Scheme) -> dict[str, FieldV
 
 def momentary_fields(quote: Quote) -> dict[str, FieldValue]:
     """What is new in each quote."""
-    milliseconds, reset_count, restart_count, safe = quote.clock
+    milliseconds, reset_count, restart_count, safe = abi.CLOCK.unpack(quote.clock_info)
     return {
         "extra_data": quote.extra_data.hex(),
         "clock": milliseconds,
-        "clock_safe": safe,
+        "clock_safe": bool(safe),
         "reset_count": reset_count,
         "restart_count": restart_count,
     }

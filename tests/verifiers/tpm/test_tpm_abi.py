@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tpm_lab import CHALLENGE, attest, selection, sized, values
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._tpm.abi import MAX_STRUCTURE, Clock, parse_quote, parse_signature
+from attest_pipeline.verifiers._tpm.abi import CLOCK, MAX_STRUCTURE, parse_quote, parse_signature
 
 PCRS = values()
 QUOTE = attest(PCRS)
@@ -31,7 +31,7 @@ def signature_reason(data: bytes) -> Reason:
 def test_a_quote_is_read_field_by_field() -> None:
     quote = parse_quote(QUOTE)
     assert quote.extra_data == CHALLENGE
-    assert quote.clock == Clock(77_000, reset_count=5, restart_count=2, safe=True)
+    assert CLOCK.unpack(quote.clock_info) == (77_000, 5, 2, True)
     assert (quote.state.bank, quote.state.selection, quote.state.firmware_version) == ("sha256", (0, 4, 7), 0x1234)
 
 
