@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import EventLog, Evidence, FieldValue, LogName
+from attest_pipeline.model import EventLog, FieldValue, LogName
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
 from attest_pipeline.verifiers._shared.eventlog.ima import BootAggregate, read_ima
 from attest_pipeline.verifiers._shared.eventlog.reader import KEPT, REMEMBERED
@@ -38,14 +38,13 @@ class Explained(NamedTuple):
     summary: Summary
 
 
-def check_logs(proof: Proof, evidence: Evidence) -> Explained:
-    """Require that `event_log` (TCG2) and `ima_log` explain quoted PCRs, as far as they are given.
+def check_logs(proof: Proof, tcg2: bytes | None, ima: bytes | None) -> Explained:
+    """Require that the logs of UEFI (TCG2) and of IMA explain quoted PCRs, as far as they are given.
 
     A PCR that a log does not extend is not compared: run-time events never enter it. One that it extends and that is
     not quoted cannot be. A boot aggregate that is that of quoted PCRs is no file and not listed.
     Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
-    tcg2, ima = evidence.items.get("event_log"), evidence.items.get("ima_log")
     small = len(tcg2 or b"") + len(ima or b"") <= REMEMBERED
     return (_remembered if small else _explain)(proof.quote.state.bank, proof.pcrs, tcg2, ima)
 

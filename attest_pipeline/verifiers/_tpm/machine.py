@@ -1,6 +1,6 @@
 """Proof of a machine by its TPM: the endorsed AK, its quote over the PCRs, and the logs that explain these.
 
-Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, `ima_log`, `ak_cert`, `ak_public`.
+Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, `ak_cert`, `ak_public`.
 """
 
 from datetime import datetime
@@ -50,7 +50,12 @@ def _named(name: str) -> tuple[EndorsementRef, ...]:
 
 
 def prove_machine(
-    evidence: Evidence, endorsements: Endorsements, roots: frozenset[bytes], challenge: bytes | None, now: datetime
+    evidence: Evidence,
+    ima_log: bytes | None,
+    endorsements: Endorsements,
+    roots: frozenset[bytes],
+    challenge: bytes | None,
+    now: datetime,
 ) -> Machine:
     """Prove the quote at `now`; `challenge` is all of extraData, or None. Raises BadEvidence."""
     attest, pcrs = _item(evidence, "attest"), read_pcrs(_item(evidence, "pcrs"))
@@ -58,7 +63,7 @@ def prove_machine(
     ak = endorsed_ak(endorsements, evidence.items.get("ak_cert"), roots, now)
     _check_claimed_key(evidence, ak)
     proof = prove_quote(attest, signature, pcrs, ak.key, challenge)
-    return Machine(proof, ak, check_logs(proof, evidence))
+    return Machine(proof, ak, check_logs(proof, evidence.items.get("event_log"), ima_log))
 
 
 def _item(evidence: Evidence, name: str) -> bytes:

@@ -6,14 +6,12 @@ Sources: openeuler-mirror/secGear, examples/npu_attestation (README.md, scripts/
 (src/log_verifier.rs). Both judge every entry but `boot_aggregate`, wherever the file lies.
 """
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import LoggedEvent
 from attest_pipeline.verifiers._shared.eventlog.ima import VIOLATION
-from attest_pipeline.verifiers._shared.eventlog.reader import KEPT
 
 MAX_DIGESTS: Final = 256
 """Every digest stands in a claim. A host that measures more than its firmware needs a narrower IMA policy."""
@@ -25,8 +23,7 @@ Components = Mapping[str, str]
 """Path → its different digests in hexadecimal, in the order of measurement, joined by commas."""
 
 
-@lru_cache(maxsize=KEPT)
-def read_components(entries: tuple[LoggedEvent, ...]) -> Components:
+def read_components(entries: Iterable[LoggedEvent]) -> Components:
     """Every file of the list, `violation` in the place of a digest that IMA could not take.
 
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).

@@ -14,13 +14,10 @@ from attest_pipeline.verifiers._tpm import claims as machine_claims
 from attest_pipeline.verifiers._tpm import machine
 from attest_pipeline.verifiers._tpm import roots as tpm_roots
 from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES
-from attest_pipeline.verifiers.ascend_npu.abi import read_components
 from attest_pipeline.verifiers.ascend_npu.claims import with_firmware
 
 ITRUSTEE: Final = "itrustee"
 TPM: Final = "tpm"
-_HOSTS: Final = {"report": ITRUSTEE, "attest": TPM}
-"""The item by which the Evidence of each kind of host is known."""
 _ANY_PCR: Final = frozenset(range(24))
 """A report says nothing of PCRs: it does not matter which an entry names, or what a boot aggregate says of them."""
 
@@ -69,24 +66,24 @@ class AscendNpuVerifier:
         host = report_claims.make_claims(self.tee, report, signer, bound)
         replay, aggregate = read_ima(log, "sha256", _ANY_PCR)
         files = replay.events if aggregate is None else replay.events[1:]
-        return with_firmware(host, read_components(files), ITRUSTEE)
+        return with_firmware(host, files, ITRUSTEE)
 
     def _on_tpm(self, evidence: Evidence, endorsements: Endorsements, challenge: bytes | None, now: datetime) -> Claims:
         log = _required(evidence.items.get("firmware_log"))
-        of_host = Evidence(self.tee, {**evidence.items, "ima_log": log})
-        proven = machine.prove_machine(of_host, endorsements, self._tpm, challenge, now)
+        proven = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
         host = machine_claims.make_claims(self.tee, proven, bound=challenge is not None)
         (firmware,) = [one for one in host.logs if one.name is LogName.IMA]
-        return with_firmware(host, read_components(firmware.events), TPM)
+        return with_firmware(host, firmware.events, TPM)
 
 
 def _binding(evidence: Evidence) -> str:
-    found = [binding for item, binding in _HOSTS.items() if item in evidence.items]
-    if not found:
-        raise BadEvidence(Reason.EMPTY, "neither a report of iTrustee nor a quote of a TPM")
-    if len(found) > 1:
+    """Which kind of host the Evidence is of, by the one item that each must have."""
+    report, quote = "report" in evidence.items, "attest" in evidence.items
+    if report and quote:
         raise BadEvidence(Reason.MALFORMED, "a report of iTrustee and a quote of a TPM: which host?")
-    return found[0]
+    if not (report or quote):
+        raise BadEvidence(Reason.EMPTY, "neither a report of iTrustee nor a quote of a TPM")
+    return TPM if quote else ITRUSTEE
 
 
 def _read_report(evidence: Evidence) -> tuple[Report, bytes]:

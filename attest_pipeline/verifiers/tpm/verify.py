@@ -35,5 +35,5 @@ class TpmVerifier:
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
     ) -> Claims:
         """Prove the quote at `now`; `challenge` is all of extraData. Raises BadEvidence."""
-        machine = prove_machine(evidence, endorsements, self._roots, challenge, now)
+        machine = prove_machine(evidence, evidence.items.get("ima_log"), endorsements, self._roots, challenge, now)
         return make_claims(self.tee, machine, bound=challenge is not None)
