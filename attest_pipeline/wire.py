@@ -74,6 +74,11 @@ def encode(value: Struct) -> bytes:
     return _encoder.encode(value)
 
 
+def encode_batch(entries: Iterable[BatchEntry]) -> bytes:
+    """A gateway's message."""
+    return encode(EvidenceBatch(tuple(msgspec.Raw(encode(entry)) for entry in entries)))
+
+
 def portions(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
     """The items in order, for as many frames as their events need; those of one message share an ack and a frame."""
     portion: list[Item] = []
@@ -143,6 +148,12 @@ def attestation_id(tenant: str, agent: str, collection: EvidenceCollection) -> b
     length and every list by its count, so that no two submissions give the same input.
     """
     return _digest(_identifying(tenant, agent, collection))
+
+
+def batch_id(tenant: str, gateway: str, entries: Iterable[BatchEntry]) -> bytes:
+    """SHA-256 over tenant, gateway and the attestation ids of the entries: what is sent again is stored once."""
+    identities = (attestation_id(tenant, entry.agent, entry.collection) for entry in entries)
+    return _digest((tenant.encode(), gateway.encode(), *identities))
 
 
 def undecodable_id(tenant: str, agent: str, data: bytes) -> bytes:

@@ -1,7 +1,8 @@
 """The agent's side of the pipeline: ask for a challenge, send Evidence by a lane, wait for the Attestation Result.
 
 It speaks the tenant's subjects (`subjects.view`) over any `ports.Bus`, with the agent's own credentials and nothing
-else: tenant and agent are what the broker says they are, and both enter every challenge.
+else: tenant and agent are what the broker says they are, and both enter every challenge. A gateway sends what agents
+behind it have made.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from attest_pipeline.jws import BadToken, Jwk
 from attest_pipeline.model import EvidenceCollection
 from attest_pipeline.ports import Bus, Message, Record
 from attest_pipeline.subjects import Lane, checked_name
+from attest_pipeline.wire import BatchEntry
 
 ANSWER_SECONDS: Final = 5.0
 """How long an answer of the Verifier may take where the caller does not say."""
@@ -38,6 +40,47 @@ class Nonce(Struct, frozen=True):
 _nonce_decoder: Final = msgspec.json.Decoder(Nonce)
 
 
+class Results:
+    """Attestation Results as they are published, by attestation id; whether one may be believed is for its user."""
+
+    def __init__(self, bus: Bus, agent: str = "*") -> None:
+        """`bus` may hear the results of that agent, or as a Relying Party those of every agent of the tenant."""
+        self._bus = bus
+        self._subject = subjects.view(Lane.RESULT, agent)
+        self._listening = False
+        self._awaited: dict[str, asyncio.Future[bytes]] = {}
+
+    async def expect(self, identity: str) -> None:
+        """Keep the result of an attestation from now on, for `token`. Raises Unavailable."""
+        if not self._listening:
+            await self._bus.serve(self._subject, "", self._receive)
+            self._listening = True
+        self._awaited.setdefault(identity, asyncio.get_running_loop().create_future())
+
+    async def token(self, identity: str, timeout: float) -> bytes:  # noqa: ASYNC109 - a deadline of the protocol
+        """The token of an attestation, unchecked. Raises NoResult after `timeout` seconds."""
+        await self.expect(identity)
+        try:
+            return await asyncio.wait_for(self._awaited[identity], timeout)
+        except TimeoutError:
+            raise NoResult(f"no result of attestation {identity} within {timeout:g} s") from None
+        finally:
+            self.forget(identity)
+
+    def forget(self, identity: str) -> None:
+        """Wait for that result no more."""
+        self._awaited.pop(identity, None)
+
+    async def _receive(self, message: Message) -> None:
+        try:
+            identity = jwt.decode(message.data, options={"verify_signature": False}).get("jti")
+        except jwt.PyJWTError:
+            return
+        waiting = self._awaited.get(identity) if isinstance(identity, str) else None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(message.data)
+
+
 class Agent:
     """One agent of one tenant on a bus."""
 
@@ -46,8 +89,7 @@ class Agent:
         self._bus = bus
         self._tenant = checked_name(tenant)
         self._name = checked_name(name)
-        self._listening = False
-        self._awaited: dict[str, asyncio.Future[bytes]] = {}
+        self._results = Results(bus, self._name)
 
     # ── challenges ────────────────────────────────────────────────────────────────────────────────────────────────────
     async def nonce(self, timeout: float = ANSWER_SECONDS) -> Nonce:  # noqa: ASYNC109 - a deadline of the protocol
@@ -86,25 +128,18 @@ class Agent:
         """
         data = _encoded(collection)
         identity = wire.attestation_id(self._tenant, self._name, collection).hex()
-        await self._listen()
-        self._expected(identity)
+        await self._results.expect(identity)
         record = Record(subject=subjects.view(Lane.EVIDENCE, self._name), data=data, message_id=identity)
         try:
             await self._bus.store([record])
         except Unavailable:
-            self._awaited.pop(identity, None)
+            self._results.forget(identity)
             raise
         return identity
 
     async def result(self, identity: str, timeout: float) -> bytes:  # noqa: ASYNC109 - a deadline of the protocol
         """The token of a submitted attestation, unchecked. Raises NoResult after `timeout` seconds."""
-        await self._listen()
-        try:
-            return await asyncio.wait_for(self._expected(identity), timeout)
-        except TimeoutError:
-            raise NoResult(f"no result of attestation {identity} within {timeout:g} s") from None
-        finally:
-            self._awaited.pop(identity, None)
+        return await self._results.token(identity, timeout)
 
     async def verify(self, collection: EvidenceCollection, timeout: float = ANSWER_SECONDS) -> bytes:  # noqa: ASYNC109 - a deadline of the protocol
         """The token for Evidence on the interactive lane, unchecked; nothing is stored. Raises BadEvidence, NoResult.
@@ -118,23 +153,27 @@ class Agent:
             raise NoResult(str(error)) from None
         return answer.data
 
-    async def _listen(self) -> None:
-        if not self._listening:
-            await self._bus.serve(subjects.view(Lane.RESULT, self._name), "", self._receive)
-            self._listening = True
 
-    def _expected(self, identity: str) -> asyncio.Future[bytes]:
-        return self._awaited.setdefault(identity, asyncio.get_running_loop().create_future())
+class Gateway:
+    """One gateway of one tenant on a bus: it sends for many agents, and hears of itself only (`Results` hears them)."""
 
-    async def _receive(self, message: Message) -> None:
-        """Keep a result that somebody waits for; whether it may be believed is for whoever uses it."""
-        try:
-            identity = jwt.decode(message.data, options={"verify_signature": False}).get("jti")
-        except jwt.PyJWTError:
-            return
-        waiting = self._awaited.get(identity) if isinstance(identity, str) else None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(message.data)
+    def __init__(self, bus: Bus, tenant: str, name: str) -> None:
+        """`bus` is connected as this gateway. Raises Misconfigured for a name that is no token."""
+        self._bus = bus
+        self._tenant = checked_name(tenant)
+        self._name = checked_name(name)
+
+    async def submit(self, entries: Sequence[BatchEntry]) -> None:
+        """Store 1 to `wire.MAX_BATCH` Evidences as one message; each gets its own result.
+
+        Submitting the same again within the stream's window changes nothing. Raises Misconfigured for an agent's name
+        that is no token, BadEvidence if the Verifier could not read it, Unavailable if it is not known to be stored.
+        """
+        data = wire.encode_batch(entries)
+        for entry in map(wire.decode_entry, wire.decode_batch(data)):
+            checked_name(entry.agent)
+        identity = wire.batch_id(self._tenant, self._name, entries).hex()
+        await self._bus.store([Record(subject=subjects.view(Lane.BATCH, self._name), data=data, message_id=identity)])
 
 
 def _encoded(collection: EvidenceCollection) -> bytes:

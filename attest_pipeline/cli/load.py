@@ -155,13 +155,11 @@ def _singly(part: Sequence[Prepared]) -> list[Record]:
 
 
 def _together(part: Sequence[Prepared]) -> list[Record]:
-    entries = tuple(
-        msgspec.Raw(wire.encode(wire.BatchEntry(one.agent, wire.decode_collection(one.data)))) for one in part
-    )
+    entries = [wire.BatchEntry(one.agent, wire.decode_collection(one.data)) for one in part]
     return [
         Record(
             subject=subjects.view(Lane.BATCH, GATEWAY),
-            data=wire.encode(wire.EvidenceBatch(entries)),
+            data=wire.encode_batch(entries),
             message_id=f"batch-{part[0].message_id}",
         )
     ]

@@ -13,7 +13,7 @@ from topologies import IN_MEMORY, TENANT, Deployment, deployed, make_site
 from attest_pipeline import result, subjects, wire
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.adapters.site import Site, issuer
-from attest_pipeline.attester.client import Agent, Nonce, NoResult
+from attest_pipeline.attester.client import Agent, Gateway, Nonce, NoResult, Results
 from attest_pipeline.ear import Status
 from attest_pipeline.errors import BadEvidence, Misconfigured, Unavailable
 from attest_pipeline.freshness import Tick, encode_marker
@@ -24,6 +24,7 @@ from attest_pipeline.result import AttestationResult
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.subjects import Lane
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
+from attest_pipeline.wire import BatchEntry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SERIAL = 77
@@ -98,6 +99,23 @@ async def test_several_submissions_each_find_their_own_result(deployment: Deploy
     identities = [await agent.submit(collection) for collection in collections]
     tokens = await asyncio.gather(*(agent.result(identity, 10.0) for identity in reversed(identities)))
     assert [_checked(token, site).jti for token in tokens] == identities[::-1]
+
+
+async def test_agents_behind_a_gateway_have_results_that_a_relying_party_hears(
+    deployment: Deployment, site: Site, amd: Vendor
+) -> None:
+    gateway = Gateway(await deployment.connect("g1", TENANT), TENANT, "g1")
+    heard = Results(await deployment.connect("relying-party", TENANT))
+    agents = [Agent(await deployment.connect(name, TENANT), TENANT, name) for name in ("n5", "n6")]
+    collections = [await _over_nonce(agent, amd) for agent in agents]
+    entries = [BatchEntry(name, collection) for name, collection in zip(("n5", "n6"), collections, strict=True)]
+    identities = [wire.attestation_id(TENANT, entry.agent, entry.collection).hex() for entry in entries]
+    for identity in identities:
+        await heard.expect(identity)
+    await gateway.submit(entries)
+    attested = [_checked(await heard.token(identity, 10.0), site) for identity in identities]
+    assert [one.sub for one in attested] == ["n5", "n6"]
+    assert {one.status for one in attested} == {Status.AFFIRMING}
 
 
 async def test_the_marker_of_a_forged_bell_is_not_believed(deployment: Deployment, site: Site) -> None:
@@ -185,6 +203,32 @@ async def test_the_stored_message_has_the_attestation_id_and_is_stored_once(bus:
     assert identities == {wire.attestation_id(TENANT, "n1", EMPTY).hex()}
 
 
+async def test_a_gateways_message_is_stored_once_however_often_it_is_sent(bus: InMemoryBus) -> None:
+    for name in ("g1", "g1", "g2"):
+        await Gateway(bus, TENANT, name).submit([BatchEntry("n1", EMPTY), BatchEntry("n2", EMPTY)])
+    stored = bus._broker.stored(subjects.EVIDENCE)
+    assert [one.subject for one in stored] == [subjects.service(Lane.BATCH, TENANT, name) for name in ("g1", "g2")]
+    assert [wire.decode_entry(entry).agent for entry in wire.decode_batch(stored[0].data)] == ["n1", "n2"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "error"),
+    [
+        ([], BadEvidence),
+        ([BatchEntry("n1", EMPTY)] * (wire.MAX_BATCH + 1), BadEvidence),
+        ([BatchEntry("n1", EvidenceCollection(evidence=()))], BadEvidence),
+        ([BatchEntry("n1", EMPTY), BatchEntry("n.2", EMPTY)], Misconfigured),
+    ],
+    ids=["nothing", "too many", "no Evidence", "a name that is no token"],
+)
+async def test_a_message_that_could_not_be_read_or_answered_is_not_sent(
+    bus: InMemoryBus, entries: list[BatchEntry], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await Gateway(bus, TENANT, "g1").submit(entries)
+    assert not bus._broker.stored(subjects.EVIDENCE)
+
+
 async def test_evidence_that_is_not_stored_is_not_waited_for(bus: InMemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(_records: Sequence[Record]) -> None:
         raise Unavailable("the stream is full")
@@ -193,7 +237,7 @@ async def test_evidence_that_is_not_stored_is_not_waited_for(bus: InMemoryBus, m
     agent = Agent(bus, TENANT, "n1")
     with pytest.raises(Unavailable, match="full"):
         await agent.submit(EMPTY)
-    assert not agent._awaited
+    assert not agent._results._awaited
 
 
 async def test_a_marker_without_a_tick_is_not_believed(site: Site, bus: InMemoryBus) -> None:
