@@ -42,12 +42,13 @@ MAX_PAYLOAD: Final = 4 * 1024 * 1024
 
 
 class Credentials(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One user of the broker, as its 0600 file holds it."""
+    """One user of the broker, as its 0600 file holds it; `gateway` tells a gateway from an agent over restarts."""
 
     account: str
     user: str
     seed: str
     inbox_prefix: str
+    gateway: bool = False
 
 
 class Tenant(Struct, frozen=True, kw_only=True):
@@ -97,6 +98,7 @@ class User(Struct, frozen=True):
     name: str
     inbox: str
     rights: _Rights
+    gateway: bool = False
 
 
 _GET: Final = "$JS.API.DIRECT.GET"
@@ -249,7 +251,10 @@ def _tenant_users(tenant: Tenant) -> list[User]:
         rights[FLEET] = _Rights((*asked, LAST_EPOCH), (subjects.view(Lane.RESULT), EPOCH))
     if len(rights) != len(tenant.agents) + len(tenant.gateways) + tenant.relying_party + tenant.fleet:
         raise Misconfigured(f"tenant {tenant.name}: agents and gateways need names of their own")
-    return [User(account_of(tenant.name), name, subjects.inbox(name), right) for name, right in rights.items()]
+    return [
+        User(account_of(tenant.name), name, subjects.inbox(name), right, gateway=name in tenant.gateways)
+        for name, right in rights.items()
+    ]
 
 
 def _agent_rights(name: str, lanes: tuple[Lane, ...]) -> _Rights:
@@ -289,7 +294,9 @@ def _entries(users: Iterable[User], account: str, keys: Mapping[tuple[str, str],
 
 def _write(path: Path, user: User) -> None:
     seed = nkeys.encode_seed(secrets.token_bytes(_SEED_BYTES), nkeys.PREFIX_BYTE_USER).decode()
-    credentials = Credentials(account=user.account, user=user.name, seed=seed, inbox_prefix=user.inbox)
+    credentials = Credentials(
+        account=user.account, user=user.name, seed=seed, inbox_prefix=user.inbox, gateway=user.gateway
+    )
     path.parent.mkdir(0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(credentials), indent=2))

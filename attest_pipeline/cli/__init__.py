@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "simulate": "simulate",
     "verify": "verify",
     "submit": "submit",
+    "batch": "submit",
     "token": "token",
     "schemas": "schemas",
     "init": "compose",

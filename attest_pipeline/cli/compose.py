@@ -16,8 +16,9 @@ from attest_pipeline.adapters.broker import Broker
 from attest_pipeline.adapters.nats_config import PROVISIONER, SERVICE, BrokerSpec, Tenant, credentials_file
 from attest_pipeline.adapters.provision import provision as provision_broker
 from attest_pipeline.adapters.site import Site, ensure
+from attest_pipeline.cli.inputs import AgentsOption, GatewaysOption
 from attest_pipeline.cli.output import Output, OutputOption, emit
-from attest_pipeline.cli.stack import ROOT, STAGES, agents_of, settings_of
+from attest_pipeline.cli.stack import ROOT, STAGES, agents_of, gateways_of, settings_of
 from attest_pipeline.cli.yaml_text import yaml_text
 from attest_pipeline.errors import Misconfigured
 from attest_pipeline.subjects import BUCKETS, STREAMS
@@ -51,22 +52,22 @@ USER attest
 
 def init(
     state: Annotated[Path, typer.Option(help="State directory to make or complete.")] = Path("state"),
-    agent: Annotated[
-        list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
-    ] = None,
+    agent: AgentsOption = None,
+    gateway: GatewaysOption = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make keys, credentials and the broker's configuration for a deployment by compose.yaml."""
     site = Site(state.resolve())
     ensure(site)
-    agents = agents_of(site, agent or ())
-    tenants = tuple(Tenant(name=name, agents=agents) for name in config_dir.tenants(site.config))
+    agents, gateways = agents_of(site, agent or ()), gateways_of(site, gateway or ())
+    tenants = tuple(Tenant(name=name, agents=agents, gateways=gateways) for name in config_dir.tenants(site.config))
     Broker(site.broker, BrokerSpec(store=_STORE, host="0.0.0.0", tenants=tenants)).write_config()  # noqa: S104 - in a container
     if not site.webhooks.exists():
         site.webhooks.touch(0o600)
         site.webhooks.write_bytes(msgspec.json.encode({"endpoints": []}))
     if output is Output.JSON:
-        emit({"state": str(site.root), "tenants": [tenant.name for tenant in tenants], "agents": agents})
+        names = [tenant.name for tenant in tenants]
+        emit({"state": str(site.root), "tenants": names, "agents": agents, "gateways": gateways})
         return
     typer.echo(f"{site.root} is ready: `ATTEST_UID=$(id -u) ATTEST_GID=$(id -g) docker compose up` reads it")
 

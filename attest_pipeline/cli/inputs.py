@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import msgspec
+import typer
 from msgspec import Meta
 
 from attest_pipeline.adapters import files
@@ -15,6 +16,13 @@ from attest_pipeline.jws import Jwk, Jwks
 
 Moment = Annotated[datetime, Meta(tz=True)]
 """A time with its offset (RFC 3339)."""
+AgentsOption = Annotated[
+    list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
+]
+GatewaysOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Gateway to make credentials for (may be repeated): it may send Evidence of every agent."),
+]
 T = TypeVar("T")
 
 

@@ -17,7 +17,15 @@ from msgspec import Struct
 
 from attest_pipeline.adapters import children, config_dir
 from attest_pipeline.adapters.broker import Broker, durability
-from attest_pipeline.adapters.nats_config import FLEET, PROVISIONER, RELYING_PARTY, BrokerSpec, Tenant, account_of
+from attest_pipeline.adapters.nats_config import (
+    FLEET,
+    PROVISIONER,
+    RELYING_PARTY,
+    BrokerSpec,
+    Tenant,
+    account_of,
+    read_credentials,
+)
 from attest_pipeline.adapters.provision import Provisioning, provision
 from attest_pipeline.adapters.site import Site
 from attest_pipeline.errors import Misconfigured, Unavailable
@@ -55,6 +63,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     fleet: bool = False
     collateral: bool = False
     agents: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
     provisioning: Provisioning = Provisioning()
     epoch_seconds: int = 300
 
@@ -129,7 +138,9 @@ class Stack:
         self._site = site
         self._plan = plan
         self._tenants = config_dir.tenants(site.config)
-        tenants = tuple(Tenant(name=name, fleet=plan.fleet, agents=plan.agents) for name in self._tenants)
+        tenants = tuple(
+            Tenant(name=name, fleet=plan.fleet, agents=plan.agents, gateways=plan.gateways) for name in self._tenants
+        )
         spec = BrokerSpec(
             store=str(site.broker / "store"),
             port=plan.port,
@@ -239,10 +250,20 @@ def settings_of(
 
 
 def agents_of(site: Site, named: Sequence[str]) -> tuple[str, ...]:
-    """The agents that are named and those that have credentials: who takes the file away takes the right away."""
-    kept = (path.stem for path in (site.broker / "credentials").glob(f"{account_of('')}*/*.json"))
-    agents = dict.fromkeys((*named, *sorted(kept)))
-    return tuple(agent for agent in agents if agent not in {RELYING_PARTY, FLEET}) or (_FIRST_AGENT,)
+    """The agents that are named and those that have credentials. Raises Misconfigured for a file that is none."""
+    return _named_or_kept(site, named, gateways=False) or (_FIRST_AGENT,)
+
+
+def gateways_of(site: Site, named: Sequence[str]) -> tuple[str, ...]:
+    """The gateways, as `agents_of` finds agents."""
+    return _named_or_kept(site, named, gateways=True)
+
+
+def _named_or_kept(site: Site, named: Sequence[str], *, gateways: bool) -> tuple[str, ...]:
+    """Who takes the file of credentials away takes the right away."""
+    files = (site.broker / "credentials").glob(f"{account_of('')}*/*.json")
+    kept = (path.stem for path in files if read_credentials(path).gateway is gateways)
+    return tuple(name for name in dict.fromkeys((*named, *sorted(kept))) if name not in {RELYING_PARTY, FLEET})
 
 
 def free_ports(count: int) -> int:

@@ -12,16 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, claimed, ensure, issuer
+from attest_pipeline.cli.inputs import AgentsOption, GatewaysOption
 from attest_pipeline.cli.output import Output, OutputOption, emit
 from attest_pipeline.cli.simulate import TENANT, evidence_directory
-from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, running
+from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, gateways_of, running
 
 _PORT: Final = 4222
 _MONITOR: Final = 8222
 _HEALTH: Final = 9100
 
 
-def up(
+def up(  # noqa: PLR0913 - options of a command
+    *,
     state: Annotated[Path, typer.Option(help="State directory: keys, configuration, the broker's store.")] = Path(
         "state"
     ),
@@ -30,9 +32,8 @@ def up(
     weak: Annotated[
         bool, typer.Option("--process-kill-only", help="Faster acks that do not survive a power loss.")
     ] = False,
-    agent: Annotated[
-        list[str] | None, typer.Option(help="Agent to make credentials for (may be repeated); it keeps them.")
-    ] = None,
+    agent: AgentsOption = None,
+    gateway: GatewaysOption = None,
     collateral: Annotated[
         bool, typer.Option("--collateral", help="Fetch vendors' collateral from the network (docs/collateral.md).")
     ] = False,
@@ -50,6 +51,7 @@ def up(
         sync_always=not weak,
         collateral=collateral,
         agents=agents_of(site, agent or ()),
+        gateways=gateways_of(site, gateway or ()),
     )
     with claimed(site):
         asyncio.run(_keep(site, plan, output))
@@ -93,6 +95,8 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
     tenant = TENANT if _has_simulated(site) else DEFAULT_TENANT
     verify = f"attest token verify TOKEN --jwks {site.jwks} --audience {tenant} --issuer {issuer(tenant)}"
     console.print(f"  {verify}", soft_wrap=True)
+    for gateway in plan.gateways[:1]:
+        console.print(f"  {_batch(site, gateway)}", soft_wrap=True)
 
 
 def _has_simulated(site: Site) -> bool:
@@ -101,9 +105,22 @@ def _has_simulated(site: Site) -> bool:
 
 def _submission(site: Site, agent: str) -> str:
     """How to submit Evidence: that of a simulated device, if there are any."""
-    file = next(iter(sorted(evidence_directory(site).glob("*-good.json"))), "EVIDENCE.json")
-    tenant = f" --tenant {TENANT}" if _has_simulated(site) else ""
-    return f"attest submit {file} --state {site.root} --agent {agent}{tenant} --token-file TOKEN"
+    return f"attest submit {_evidence(site)[0]} {_of_site(site)} --agent {agent} --token-file TOKEN"
+
+
+def _batch(site: Site, gateway: str) -> str:
+    """How to submit Evidence of several agents through a gateway."""
+    pairs = " ".join(f"agent-{number}={file}" for number, file in enumerate(_evidence(site), 1))
+    return f"attest batch {pairs} {_of_site(site)} --gateway {gateway}"
+
+
+def _evidence(site: Site) -> list[str]:
+    """Files of simulated devices, or a name for one of the reader's own."""
+    return sorted(map(str, evidence_directory(site).glob("*-good.json"))) or ["EVIDENCE.json"]
+
+
+def _of_site(site: Site) -> str:
+    return f"--state {site.root}" + (f" --tenant {TENANT}" if _has_simulated(site) else "")
 
 
 def worker(

@@ -173,11 +173,15 @@ async def test_an_agent_speaks_and_hears_for_itself_alone(broker: Broker, caplog
     await agent.drain()
 
 
-async def test_a_gateway_sends_batches_and_no_single_evidence(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_gateway_sends_batches_and_no_single_evidence_and_hears_of_itself_alone(
+    broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
     gateway = await connected(broker, "g1", "acme")
     trial = Trial(gateway, caplog)
     mine = {"attest.v1.evidence-batch.g1", LAST_EPOCH}
     assert await trial.publishes({*mine, *AGENT_SAYS, *OTHERS, "attest.v1.evidence-batch.g2"}) == mine
+    hears = {"attest.v1.result.g1", "attest.v1.epoch", "_INBOX_g1.>"}
+    assert await trial.hears({*hears, *AGENT_HEARS, *SPIES}) == hears
     await gateway.drain()
 
 

@@ -79,21 +79,22 @@ def test_init_makes_every_file_that_compose_mounts(
     attest: Attest, tmp_path: Path, services: dict[str, dict[str, object]]
 ) -> None:
     state = tmp_path / "state"
-    done = attest("init", "--state", state, "--agent", "node-1")
+    done = attest("init", "--state", state, "--agent", "node-1", "--gateway", "rack-1")
     assert done.code == 0
     mounts = [mount for service in services.values() for mount in service["volumes"] if mount.startswith("./state")]  # type: ignore[attr-defined]
     missing = [mount for mount in mounts if not (tmp_path / mount.split(":")[0]).exists()]
     assert mounts
     assert not missing
-    assert (state / "broker" / "credentials" / "tenant-default" / "node-1.json").exists()
+    users = {path.stem for path in (state / "broker" / "credentials" / "tenant-default").iterdir()}
+    assert users == {"node-1", "rack-1", "relying-party"}
     assert (state / "webhooks.json").stat().st_mode & 0o077 == 0
 
 
 def test_init_keeps_what_exists(attest: Attest, tmp_path: Path) -> None:
-    attest("init", "--state", tmp_path)
+    attest("init", "--state", tmp_path, "--gateway", "rack-1")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     told = attest("init", "--state", tmp_path, "--output", "json").json()
-    assert (told["tenants"], told["agents"]) == (["default"], ["agent-1"])
+    assert (told["tenants"], told["agents"], told["gateways"]) == (["default"], ["agent-1"], ["rack-1"])
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 

@@ -13,8 +13,8 @@ from attest_pipeline.cli.stack import POLICIES
 def test_a_newcomer_submits_what_was_simulated_and_believes_the_token(attest: Attest, tmp_path: Path) -> None:
     state = tmp_path / "state"
     assert attest("simulate", "--state", state, "--tee", "snp", "--tee", "tpm").code == 0
-    stack = Up(state, "--fused", "1")
-    submit, edit, verify = (line.split() for line in stack.rest(3))
+    stack = Up(state, "--fused", "1", "--gateway", "rack-1")
+    submit, edit, verify, batch = (line.split() for line in stack.rest(4))
     assert (submit[:2], edit[0], verify[:3]) == (["attest", "submit"], "$EDITOR", ["attest", "token", "verify"])
     token = str(tmp_path / "TOKEN")
     done = attest(*(token if word == "TOKEN" else word for word in submit[1:]))
@@ -23,6 +23,9 @@ def test_a_newcomer_submits_what_was_simulated_and_believes_the_token(attest: At
     bad = attest("submit", state / "simulated/tpm-bad-signature.json", *submit[3:9])
     assert bad.code == 1
     assert "bad_signature" in bad.out
+    together = attest(*batch[1:])
+    assert (together.code, together.err) == (0, "")
+    assert "agent-2 is affirming" in together.out
     assert stack.interrupt() == 0
 
 

@@ -183,6 +183,27 @@ def test_agents_keep_their_right_until_their_credentials_are_taken_away(tmp_path
     assert embedded.agents_of(site, ()) == ("b",)
 
 
+def test_a_gateway_stays_a_gateway_and_becomes_no_agent(tmp_path: Path) -> None:
+    site = _site(tmp_path)
+    assert embedded.gateways_of(site, ()) == ()
+    Stack(site, replace(_plan(), agents=("a",), gateways=("h", "g"), fleet=True)).broker.write_config()
+    assert embedded.agents_of(site, ()) == ("a",)
+    assert embedded.gateways_of(site, ("i",)) == ("i", "g", "h")
+    (site.broker / "credentials" / "tenant-default" / "g.json").unlink()
+    assert embedded.gateways_of(site, ()) == ("h",)
+
+
+@pytest.mark.parametrize(("agents", "gateways"), [(("h",), ()), ((), ("a",))])
+def test_nobody_becomes_both_agent_and_gateway(
+    tmp_path: Path, agents: tuple[str, ...], gateways: tuple[str, ...]
+) -> None:
+    site = _site(tmp_path)
+    Stack(site, replace(_plan(), agents=("a",), gateways=("h",))).broker.write_config()
+    plan = replace(_plan(), agents=embedded.agents_of(site, agents), gateways=embedded.gateways_of(site, gateways))
+    with pytest.raises(Misconfigured, match="names of their own"):
+        Stack(site, plan).broker.write_config()
+
+
 async def _worker(tmp_path: Path, script: str) -> Worker:
     """A worker whose process is a shell script."""
     worker = Worker("w-0", "w", {}, tmp_path / "w.log", 0)

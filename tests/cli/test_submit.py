@@ -11,13 +11,14 @@ from attest_pipeline import wire
 from attest_pipeline.adapters import nats_link
 from attest_pipeline.adapters.nats_config import BrokerSpec, Tenant, ensure_credentials, users_of
 from attest_pipeline.adapters.site import Site, ensure
-from attest_pipeline.attester.client import Agent
+from attest_pipeline.attester.client import Agent, Results
 from attest_pipeline.cli.simulated import write_tenant
 from attest_pipeline.model import Evidence, EvidenceCollection, SuppliedChallenge
 from attest_pipeline.simulator.device import Fault, Vendor
 
 CHALLENGE = bytes(range(64))
 AGENT = "node-1"
+GATEWAY = "rack-1"
 
 
 class Running(NamedTuple):
@@ -45,7 +46,7 @@ def running(vendors: Sequence[Vendor], tmp_path_factory: pytest.TempPathFactory)
     site = Site(tmp_path_factory.mktemp("state"))
     write_tenant(site, "default", [vendor])
     ensure(site)
-    stack = Up(site.root, "--agent", AGENT, "--fused", "1")
+    stack = Up(site.root, "--agent", AGENT, "--gateway", GATEWAY, "--fused", "1")
     yield Running(site, vendor)
     assert stack.interrupt() == 0
 
@@ -115,6 +116,61 @@ def test_the_result_of_another_attestation_is_not_taken(
     code, _, err = _submit(attest, running, running.evidence(tmp_path), "--lane", "interactive")
     assert code == 1
     assert "another attestation" in err
+
+
+# ── through a gateway ─────────────────────────────────────────────────────────────────────────────────────────────────
+def _batch(attest: Attest, running: Running, *more: object) -> tuple[int, str, str]:
+    return attest("batch", *more, "--state", running.site.root, "--gateway", GATEWAY)
+
+
+@pytest.mark.integration
+def test_agents_behind_a_gateway_each_get_their_verdict(attest: Attest, running: Running, tmp_path: Path) -> None:
+    good = running.evidence(tmp_path)
+    code, out, err = _batch(attest, running, f"blade-1={good}", f"blade-2={good}")
+    assert (code, err) == (0, "")
+    assert "blade-1 is affirming" in out
+    assert "blade-2 is affirming" in out
+
+
+@pytest.mark.integration
+def test_one_bad_verdict_of_a_batch_ends_with_exit_code_1_and_harms_no_other(
+    attest: Attest, running: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    good, bad = running.evidence(tmp_path), running.evidence(tmp_path / "bad", Fault.BAD_SIGNATURE)
+    code, out, _ = _batch(attest, running, f"blade-3={bad}", f"blade-4={good}", "--output", "json")
+    first, second = (msgspec.json.decode(line) for line in out.splitlines())
+    assert code == 1
+    assert (first["sub"], first["submods"]["snp"]["attest_pipeline"]["reason"]) == ("blade-3", "bad_signature")
+    assert (second["sub"], second["submods"]["snp"]["ear_status"]) == ("blade-4", "affirming")
+
+
+@pytest.mark.integration
+def test_a_batch_that_was_sent_before_gets_no_second_results(attest: Attest, running: Running, tmp_path: Path) -> None:
+    pair = f"blade-5={running.evidence(tmp_path)}"
+    assert _batch(attest, running, pair)[0] == 0
+    code, out, err = _batch(attest, running, pair, "--wait", "0.1")
+    assert (code, out) == (3, "")
+    assert "1 of 1 results did not come" in err
+
+
+@pytest.mark.integration
+def test_a_batch_shows_what_came_in_time(
+    attest: Attest, running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = running.evidence(tmp_path)
+    late = wire.attestation_id("default", "blade-6", wire.decode_collection(file.read_bytes(), wire.JSON)).hex()
+    hear = Results.token
+
+    async def hear_all_but_one(heard: Results, identity: str, seconds: float) -> bytes:
+        return await hear(heard, identity, 0.0 if identity == late else seconds)
+
+    monkeypatch.setattr(Results, "token", hear_all_but_one)
+    code, out, err = _batch(attest, running, f"blade-6={file}", f"blade-7={file}")
+    assert code == 3
+    assert "blade-7 is affirming" in out
+    assert "blade-6" not in out
+    assert "1 of 2 results did not come" in err
 
 
 # ── without a stack ───────────────────────────────────────────────────────────────────────────────────────────────────
