@@ -163,8 +163,8 @@ class Bus(Protocol):
         """Latest value of a key."""
         ...
 
-    async def put(self, bucket: str, key: str, value: bytes) -> None:
-        """Set a key."""
+    async def put(self, bucket: str, key: str, value: bytes, *, seconds: int | None = None) -> None:
+        """Set a key, for good or until it is forgotten after that many seconds."""
         ...
 
     async def create(self, bucket: str, key: str, value: bytes) -> bytes | None:

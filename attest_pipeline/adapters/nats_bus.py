@@ -155,9 +155,9 @@ class NatsBus:
         """Latest value of a key."""
         return await nats_kv.get(self._link, bucket, key)
 
-    async def put(self, bucket: str, key: str, value: bytes) -> None:
-        """Set a key."""
-        await nats_kv.put(self._link, bucket, key, value)
+    async def put(self, bucket: str, key: str, value: bytes, *, seconds: int | None = None) -> None:
+        """Set a key, for good or until it is forgotten after that many seconds."""
+        await nats_kv.put(self._link, bucket, key, value, seconds)
 
     async def create(self, bucket: str, key: str, value: bytes) -> bytes | None:
         """Set a key that has no value yet and return None; otherwise return the value it has, unchanged."""

@@ -37,9 +37,10 @@ async def get(link: Link, bucket: str, key: str) -> bytes | None:
             raise Unavailable(f"bucket {bucket} answers {code.decode()}")
 
 
-async def put(link: Link, bucket: str, key: str, value: bytes) -> None:
-    """Set a key. Raises Unavailable."""
-    await store(link, [Record(subject=subjects.stored_key(bucket, key), data=value, message_id="")])
+async def put(link: Link, bucket: str, key: str, value: bytes, seconds: int | None) -> None:
+    """Set a key, for good or for that many seconds where the bucket allows it. Raises Unavailable."""
+    headers = {} if seconds is None else {"Nats-TTL": str(seconds)}
+    await store(link, [Record(subject=subjects.stored_key(bucket, key), data=value, message_id="", headers=headers)])
 
 
 async def create(link: Link, bucket: str, key: str, value: bytes) -> bytes | None:

@@ -98,13 +98,14 @@ def streams(settings: Provisioning) -> list[dict[str, Any]]:
     results = {**_stream(RESULTS, settings.results_bytes, settings.results_age), **window}
     epochs = {**_stream(EPOCHS, _EPOCHS_BYTES, 0), "max_msgs_per_subject": settings.epochs_kept}
     dead = {**_stream(DEAD, settings.dead_bytes, settings.dead_age), **window}
+    config = {**_bucket(CONFIG, settings.config_bytes, 0), "allow_msg_ttl": True}  # replaced versions have an end
     nodes = {"num_replicas": settings.replicas}
     return [
         {**evidence, **nodes, "retention": "workqueue", "discard": "new", "max_msg_size": settings.max_message},
         {**results, **nodes, "allow_atomic": settings.atomic_results},
         {**epochs, **nodes, "allow_direct": True},
         {**dead, **nodes},
-        {**_bucket(CONFIG, settings.config_bytes, 0), **nodes},
+        {**config, **nodes},
         {**_bucket(NONCES, settings.nonce_bytes, settings.nonce_age), **nodes},
     ]
 

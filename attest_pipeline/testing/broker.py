@@ -201,13 +201,17 @@ class InMemoryBroker:
         """Latest value of a key, unless the bucket forgot it. Raises Unavailable if there is no such bucket."""
         if bucket not in self._buckets:
             raise Unavailable(f"there is no bucket {bucket}")
-        value, at = self._buckets[bucket].get(key, (None, 0.0))
-        return value if self.clock() - at < self._ttl.get(bucket, float("inf")) else None
+        value, until = self._buckets[bucket].get(key, (None, 0.0))
+        return value if self.clock() < until else None
 
-    def put(self, bucket: str, key: str, value: bytes) -> None:
-        """Set a key and tell those who watch it. Raises Unavailable if there is no such bucket."""
+    def put(self, bucket: str, key: str, value: bytes, seconds: float | None = None) -> None:
+        """Set a key and tell those who watch it; it lives that long, or as long as the bucket says.
+
+        Raises Unavailable if there is no such bucket.
+        """
         self.get(bucket, key)
-        self._buckets[bucket][key] = (value, self.clock())
+        lives = self._ttl.get(bucket, float("inf")) if seconds is None else seconds
+        self._buckets[bucket][key] = (value, self.clock() + lives)
         for changes, (watched, pattern) in self._watches.items():
             if watched == bucket and subjects.matches(pattern, key):
                 changes.put_nowait((key, value))

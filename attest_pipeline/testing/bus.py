@@ -81,9 +81,9 @@ class InMemoryBus:
         """Latest value of a key."""
         return self._connected().get(bucket, key)
 
-    async def put(self, bucket: str, key: str, value: bytes) -> None:
-        """Set a key."""
-        self._connected().put(bucket, key, value)
+    async def put(self, bucket: str, key: str, value: bytes, *, seconds: int | None = None) -> None:
+        """Set a key, for good or until it is forgotten after that many seconds."""
+        self._connected().put(bucket, key, value, seconds)
 
     async def create(self, bucket: str, key: str, value: bytes) -> bytes | None:
         """Set a key that has no value yet and return None, or return the value it has."""

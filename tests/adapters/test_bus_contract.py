@@ -349,6 +349,18 @@ async def test_a_key_has_its_latest_value(connect: Connect) -> None:
     assert await parse.get(CONFIG, "current.acme") == b""
 
 
+async def test_a_key_that_is_set_for_a_while_is_forgotten_unless_it_is_set_again(connect: Connect) -> None:
+    config, parse = await connect("config"), await connect("parse")
+    for key in ("version.acme.old", "version.acme.again"):
+        await config.put(CONFIG, key, b"1")
+        await config.put(CONFIG, key, b"1", seconds=1)
+    await config.put(CONFIG, "version.acme.again", b"2")
+    assert await parse.get(CONFIG, "version.acme.old") == b"1"
+    await asyncio.sleep(2)
+    assert await parse.get(CONFIG, "version.acme.old") is None
+    assert await parse.get(CONFIG, "version.acme.again") == b"2"
+
+
 async def test_only_the_first_creates_a_key(connect: Connect) -> None:
     one, two = await connect("parse"), await connect("parse")
     answers = await asyncio.gather(*(bus.create(NONCES, "n", name) for bus, name in ((one, b"1"), (two, b"2"))))
