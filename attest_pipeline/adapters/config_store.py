@@ -1,11 +1,13 @@
 """Configuration versions in the broker's key-value store: immutable versions, one current pointer for each tenant.
 
 Every document and version is named by its SHA-256 and checked on the way in, so a worker runs what was published or
-nothing.
+nothing. What is current stays; a version that another has replaced is forgotten by the broker itself a day later
+(`docs/adr/0013-replaced-configurations.md`).
 """
 
+import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,6 +20,10 @@ from attest_pipeline.ports import Bus
 BUCKET: Final = "config"
 _KEPT: Final = 8
 """Versions of each tenant that a worker remembers; older ones are read again when a late frame names one."""
+_REPLACED_SECONDS: Final = 86_400
+"""How long a replaced version can still be had. A frame names its version for seconds, and Evidence that comes again is
+judged under the current one."""
+_log: Final = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
@@ -28,11 +34,46 @@ class Loaded(NamedTuple):
 
 
 async def publish(bus: Bus, config: TenantConfig, documents: Mapping[str, bytes]) -> None:
-    """Store a version and its documents, then make it the tenant's current one."""
-    for name, document in documents.items():
-        await bus.put(BUCKET, f"document.{name}", document)
-    await bus.put(BUCKET, f"version.{config.tenant}.{config.version}", msgspec.msgpack.encode(config))
-    await bus.put(BUCKET, f"current.{config.tenant}", config.version.encode())
+    """Store a version and its documents, make it the tenant's current one, and let the one before be forgotten.
+
+    A tenant's versions are published one after the other, by one process. Raises Unavailable.
+    """
+    current = f"current.{config.tenant}"
+    before = await bus.get(BUCKET, current)
+    await _put(bus, Loaded(config, documents))
+    await bus.put(BUCKET, current, config.version.encode())
+    if before is not None and before.decode() != config.version:
+        await _retire(bus, config.tenant, before.decode(), documents)
+
+
+async def _retire(bus: Bus, tenant: str, version: str, kept: Container[str]) -> None:
+    """Store a replaced version, and its documents that are not kept, once more and with an end.
+
+    Only after another is current: whatever ends this process, too much is kept and never too little.
+    """
+    try:
+        config, documents = await ConfigStore(bus).version(tenant, version)
+        alone = {name: document for name, document in documents.items() if name not in kept}
+        await _put(bus, Loaded(config, alone), _REPLACED_SECONDS)
+    except Unavailable as error:
+        _log.warning("replaced configuration stays", extra={"tenant": tenant, "version": version, "why": str(error)})
+
+
+async def _put(bus: Bus, loaded: Loaded, seconds: int | None = None) -> None:
+    """Documents come first, so that whoever finds the version finds them too."""
+    config = loaded.config
+    for name, document in loaded.documents.items():
+        await bus.put(BUCKET, _document(config.tenant, name), document, seconds=seconds)
+    await bus.put(BUCKET, _version(config.tenant, config.version), msgspec.msgpack.encode(config), seconds=seconds)
+
+
+def _version(tenant: str, version: str) -> str:
+    return f"version.{tenant}.{version}"
+
+
+def _document(tenant: str, name: str) -> str:
+    """A tenant's own: no other tenant's version could need it when it is forgotten."""
+    return f"document.{tenant}.{name}"
 
 
 class ConfigStore:
@@ -68,17 +109,17 @@ class ConfigStore:
         return known[version]
 
     async def _load(self, tenant: str, version: str) -> Loaded:
-        data = await self._bus.get(BUCKET, f"version.{tenant}.{version}")
+        data = await self._bus.get(BUCKET, _version(tenant, version))
         if data is None:
             raise Unavailable(f"configuration {version[:12]} of tenant {tenant} is not in the store")
         config = msgspec.msgpack.decode(data, type=TenantConfig)
         if version_of(config) != version or config.tenant != tenant:
             raise Unavailable(f"configuration {version[:12]} of tenant {tenant} does not have its digest")
-        documents = {name: await self._document(name) for names in config.endorsements.values() for name in names}
-        return Loaded(config, documents)
+        names = (name for names in config.endorsements.values() for name in names)
+        return Loaded(config, {name: await self._document(tenant, name) for name in names})
 
-    async def _document(self, name: str) -> bytes:
-        data = await self._bus.get(BUCKET, f"document.{name}")
+    async def _document(self, tenant: str, name: str) -> bytes:
+        data = await self._bus.get(BUCKET, _document(tenant, name))
         if data is None or digest(data) != name:
             raise Unavailable(f"document {name[:12]} is not in the store")
         return data

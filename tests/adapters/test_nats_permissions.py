@@ -54,6 +54,7 @@ EVERYTHING = [
     "changes.config.current.acme", "_INBOX_sign.x", "_INBOX_provisioner.x", "$JS.API.STREAM.DELETE.RESULTS",
     "$JS.API.STREAM.CREATE.X", "$JS.API.STREAM.PURGE.EVIDENCE", "$JS.API.STREAM.MSG.GET.RESULTS",
     "$JS.API.STREAM.MSG.DELETE.RESULTS", "$JS.API.CONSUMER.CREATE.EVIDENCE.spy", "$JS.API.INFO",
+    "$JS.API.STREAM.PURGE.KV_config", "$JS.API.STREAM.MSG.DELETE.KV_config", "$JS.API.STREAM.UPDATE.KV_config",
     "$JS.API.CONSUMER.DELETE.EVIDENCE.parse", "$SYS.REQ.SERVER.PING", f"{NEXT}.EVIDENCE.other", "attest.v1.result.a1",
     "anything",
 ]  # fmt: skip

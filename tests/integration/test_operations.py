@@ -1,5 +1,6 @@
 """What an operator does or suffers, on a real nats-server: new configuration, new epochs, a full stream, a drain."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -7,14 +8,17 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 import pytest_asyncio
 from bus_client import Client, details, over_nonce, over_tick, record
 from msgspec.structs import replace
-from topologies import AGENTS, QUICK, TENANT, OnNats, copied, eventually, on_nats
+from topologies import AGENTS, QUICK, TENANT, OnNats, copied, eventually, on_nats, settings_of
 
 from attest_pipeline import subjects, wire
+from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.file_signer import FileSigner
+from attest_pipeline.adapters.nats_config import PROVISIONER
 from attest_pipeline.adapters.site import Site
 from attest_pipeline.ear import Status
 from attest_pipeline.errors import Unavailable
@@ -23,6 +27,10 @@ from attest_pipeline.jws import BadToken
 from attest_pipeline.result import AttestationResult
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.subjects import Lane
+from attest_pipeline.wire import Frame
+from workers import parse
+from workers._process import Process, run_until_stopped
+from workers._stage import forward
 
 pytestmark = [pytest.mark.integration, pytest.mark.asyncio(loop_scope="module")]
 EPOCH_SECONDS = 3
@@ -106,6 +114,55 @@ async def test_a_configuration_that_is_not_valid_is_refused_and_the_one_before_s
         assert (await _verdict(client, snp)).status == Status.AFFIRMING
     finally:
         path.unlink() if before is None else path.write_bytes(before)
+
+
+async def test_a_frame_whose_configuration_is_forgotten_comes_again_and_is_judged_anew(
+    origin: Site, tmp_path: Path, snp: Vendor
+) -> None:
+    site = copied(origin, tmp_path / "site")
+    async with on_nats(site, ("match", "appraise", "sign")) as deployment:
+        bus = await deployment.connect("parse")
+        process = Process(settings=settings_of(site), bus=bus, configs=ConfigStore(bus), stopping=asyncio.Event())
+        onwards, frames = forward(bus, subjects.STAGE_CLAIMS), list[Frame]()
+
+        async def late_once(frame: Frame) -> None:
+            frames.append(frame)
+            await onwards(frame if len(frames) > 1 else replace(frame, config="0" * 64))
+
+        parsing = asyncio.create_task(run_until_stopped(process, lambda started: parse.run(started, late_once)))
+        client = await Client.join(deployment)
+        attested = await client.attest("late", over_tick("late", await client.tick(), (snp, 1)))
+        assert attested.status == Status.AFFIRMING
+        assert len(frames) == 2
+        assert await deployment.settled() == {subjects.service(Lane.RESULT, TENANT, "late"): 1}
+        process.stopping.set()
+        await parsing
+        log = (site.logs / f"{deployment.worker('match').name}.log").read_text()
+    assert log.count("frame left to redelivery") == 1
+    assert "configuration 000000000000 of tenant acme is not in the store" in log
+
+
+async def test_the_bucket_may_be_emptied_because_the_directories_are_published_anew(
+    origin: Site, tmp_path: Path, snp: Vendor
+) -> None:
+    async with on_nats(copied(origin, tmp_path / "site"), ("all",)) as deployment:
+        client = await Client.join(deployment)
+        provisioner = await deployment.connect(PROVISIONER)
+        purged = await provisioner.request(f"$JS.API.STREAM.PURGE.KV_{subjects.CONFIG}", b"", timeout=5.0)
+        assert msgspec.json.decode(purged.data)["success"]
+        assert (await _verdict(client, snp)).status == Status.AFFIRMING
+        for kind in ("config", "all"):
+            worker = deployment.worker(kind)
+            worker.kill()
+            await eventually(lambda one=worker: one.starts > 1, f"{kind} was not started again")  # type: ignore[misc]
+        await deployment.stack.ready()
+
+        async def judges() -> bool:
+            with contextlib.suppress(Unavailable):  # it knows the configuration before it listens
+                return (await _verdict(client, snp)).status == Status.AFFIRMING
+            return False
+
+        await eventually(judges, "a worker that started anew does not judge")
 
 
 # ── epochs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
