@@ -5,7 +5,7 @@ stays with it: bad Evidence becomes a Rejection, a fault of ours a Malfunction, 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from attest_pipeline import crypto, freshness, gm, result, verifiers
 from attest_pipeline.appraisal import Appraiser
+from attest_pipeline.endorsing import Endorsing, longest
 from attest_pipeline.errors import BadEvidence, Reason, Unavailable
 from attest_pipeline.freshness import Expectation, Ticks
 from attest_pipeline.matching import ReferenceValues, listed_logs
@@ -20,8 +21,6 @@ from attest_pipeline.model import (
     Artefact,
     Claims,
     Context,
-    EndorsementRef,
-    Endorsements,
     Evidence,
     EvidenceCollection,
     Malfunction,
@@ -31,7 +30,7 @@ from attest_pipeline.model import (
     Verified,
     tee_of,
 )
-from attest_pipeline.ports import NOTHING, AsksFurther, EndorsementSource, Found, PolicyEngine, Signer
+from attest_pipeline.ports import EndorsementSource, PolicyEngine, Signer
 from attest_pipeline.wire import Frame, Item, attestation_id, undecodable_id
 
 UNKNOWN_TEE: Final = "unknown"
@@ -50,18 +49,6 @@ class Submission(NamedTuple):
     last_attempt: bool = False
 
 
-class Snapshot(EndorsementSource):
-    """Endorsements that the Verifier Owner published with a configuration version."""
-
-    def __init__(self, index: Mapping[str, Sequence[str]], documents: Mapping[str, bytes]) -> None:
-        """`index` maps `<kind>/<key>` to SHA-256 digests, `documents` maps a digest to the document."""
-        self._found = {name: Found(tuple(documents[digest] for digest in digests)) for name, digests in index.items()}
-
-    def find(self, ref: EndorsementRef) -> Found:
-        """Documents of the configuration for that reference."""
-        return self._found.get(f"{ref.kind}/{ref.key}", NOTHING)
-
-
 class Parse:
     """Proves Evidence of one tenant under one configuration version."""
 
@@ -71,12 +58,9 @@ class Parse:
         for anchor in config.trust_anchors:
             anchors[anchor.vendor] = (*anchors.get(anchor.vendor, ()), anchor.spki)
         self._config = config
-        self._source = source
         self._nonce_key = nonce_key
         self._verifiers = verifiers.load(config.tees, anchors)
-        self._asking: dict[str, AsksFurther] = {
-            tee: one for tee, one in self._verifiers.items() if isinstance(one, AsksFurther)
-        }
+        self._endorsing = Endorsing(source, self._verifiers)
         self._listed_logs = listed_logs(config.reference_values)
         self._challenge_sizes = {tee: verifier.challenge_bytes for tee, verifier in self._verifiers.items()}
 
@@ -107,7 +91,7 @@ class Parse:
             except Unavailable as error:
                 waits.append(error)
         if waits:
-            raise _longest(waits)
+            raise longest(waits)
         return _item(submission, context, tuple(artefacts))
 
     def _expected(
@@ -159,16 +143,9 @@ class Parse:
         if verifier is None:
             return Rejection(evidence.tee[:32], Reason.UNKNOWN_TEE, "this tenant admits no such TEE")
         try:
-            found = self._found(verifier.endorsements_for(evidence), collection, {})
-            asking = self._asking.get(evidence.tee)
-            if asking is not None and collection.as_of is None:  # what is fetched now tells of no past
-                further = asking.further_endorsements(evidence, _given(found, collection))
-                found = self._found(further, collection, found)
+            gathered = self._endorsing(evidence, collection, now)
             claims = verifier.verify(
-                evidence,
-                _given(found, collection),
-                challenge=expected.values[evidence.tee],
-                now=_judged_at(now, collection, found.values()),
+                evidence, gathered.endorsements, challenge=expected.values[evidence.tee], now=gathered.now
             )
         except BadEvidence as error:
             return Rejection(evidence.tee, error.reason, error.detail)
@@ -179,32 +156,13 @@ class Parse:
         except Exception:  # noqa: BLE001 - contained in one item, logged, and signed as a Malfunction
             _log.exception("verifier failed", extra={"tee": evidence.tee})
             return Malfunction(evidence.tee, Reason.INTERNAL, "the verifier failed; see its log")
-        degraded = tuple(item for item, one in found.items() if one.stale)
-        if degraded:
-            claims = replace(claims, degraded=degraded)
+        if gathered.degraded:
+            claims = replace(claims, degraded=gathered.degraded)
         return Verified(self._with_listed_logs(claims) if claims.logs else claims)
 
     def _with_listed_logs(self, claims: Claims) -> Claims:
         """The Claims with those logs alone that an allow-list speaks of: a frame carries no event in vain."""
         return replace(claims, logs=tuple(log for log in claims.logs if (claims.tee, log.name) in self._listed_logs))
-
-    def _found(
-        self, refs: Sequence[EndorsementRef], collection: EvidenceCollection, known: Mapping[str, Found]
-    ) -> dict[str, Found]:
-        """What is known, and what the host has for each reference; the collection's own Endorsements go first."""
-        found = dict(known)
-        waits: list[Unavailable] = []
-        for ref in refs:
-            if ref.item in collection.endorsements:
-                continue
-            try:
-                one = self._source.find(ref)
-                found[ref.item] = _together(found[ref.item], one) if ref.item in found else one
-            except Unavailable as error:
-                waits.append(error)
-        if waits:
-            raise _longest(waits)
-        return found
 
 
 class Match:
@@ -329,34 +287,6 @@ def rejected(item: Item, reason: Reason, detail: str) -> Item:
     """The same item with every artefact replaced by a Rejection."""
     artefacts = tuple(Rejection(tee_of(artefact), reason, detail) for artefact in item.artefacts)
     return Item(item.context, artefacts, item.reply, item.ack)
-
-
-def _given(found: Mapping[str, Found], collection: EvidenceCollection) -> Endorsements:
-    """The documents that were found, and those that came with the Evidence."""
-    documents = {item: one.documents for item, one in found.items() if one.documents}
-    return Endorsements(documents | collection.endorsements)
-
-
-def _together(one: Found, other: Found) -> Found:
-    """The documents of one item: stale if any is, and they all hold from the beginning of the youngest."""
-    valid_from = max(one.valid_from, other.valid_from)
-    return Found(one.documents + other.documents, one.stale or other.stale, valid_from)
-
-
-def _longest(waits: Sequence[Unavailable]) -> Unavailable:
-    """The wait after which there may be nothing more to wait for."""
-    return max(waits, key=lambda wait: wait.retry_after)
-
-
-def _judged_at(received: datetime, collection: EvidenceCollection, found: Iterable[Found]) -> datetime:
-    """When Evidence is judged: as received, or as of the first moment when what was fetched for it holds.
-
-    Vendors date what they issue, so collateral that Evidence had to wait for is younger than the Evidence.
-    """
-    since = max((one.valid_from for one in found), default=0)
-    if collection.as_of is not None or not since:
-        return received
-    return max(received, datetime.fromtimestamp(since, UTC))
 
 
 def _identity(submission: Submission, tenant: str) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 import token_lab
 from msgspec.structs import replace
 
+from attest_pipeline.endorsing import Endorsing
 from attest_pipeline.model import (
     Claims,
     EndorsementKind,
@@ -18,7 +19,7 @@ from attest_pipeline.model import (
     TenantConfig,
 )
 from attest_pipeline.pipeline import Parse, Pipeline, Submission
-from attest_pipeline.ports import AsksFurther, EndorsementSource, Found, PolicyEngine, Signer, Verifier
+from attest_pipeline.ports import EndorsementSource, Found, PolicyEngine, Signer, Verifier
 
 NOW = token_lab.NOW
 AGENT = "node-1"
@@ -100,9 +101,10 @@ class FailingSigner(Signer):
 
 def parse(verifier: Verifier, source: EndorsementSource | None = None, config: TenantConfig = CONFIG) -> Parse:
     """The parse stage with that verifier alone."""
-    stage = Parse(config, source or ScriptedSource(), NONCE_KEY)
+    given = source or ScriptedSource()
+    stage = Parse(config, given, NONCE_KEY)
     stage._verifiers = {verifier.tee: verifier}
-    stage._asking = {verifier.tee: verifier} if isinstance(verifier, AsksFurther) else {}
+    stage._endorsing = Endorsing(given, stage._verifiers)
     return stage
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from attest_pipeline import result, verifiers, wire
 from attest_pipeline.ear import Status
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
 from attest_pipeline.freshness import Tick, epoch_challenge
 from attest_pipeline.jws import jwk_of_spki
@@ -36,7 +37,7 @@ from attest_pipeline.model import (
     TrustAnchor,
     Verified,
 )
-from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Snapshot, Submission, exhausted, rejected
+from attest_pipeline.pipeline import Appraise, Match, Parse, Pipeline, Sign, Submission, exhausted, rejected
 from attest_pipeline.ports import NOTHING, EndorsementSource, Found, PolicyFailed
 from attest_pipeline.result import AttestationResult, Details
 from attest_pipeline.wire import Frame, Item

@@ -24,8 +24,9 @@ from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.adapters.site import Site, ensure
 from attest_pipeline.cli.simulated import write_tenant
 from attest_pipeline.cli.stack import POLICIES, Plan, Stack, Worker, free_ports
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.errors import Unavailable
-from attest_pipeline.pipeline import Pipeline, Snapshot
+from attest_pipeline.pipeline import Pipeline
 from attest_pipeline.ports import Bus
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus

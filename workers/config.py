@@ -7,8 +7,9 @@ from typing import Final
 
 from attest_pipeline.adapters import config_dir, config_store, metrics
 from attest_pipeline.adapters.rego import RegoEngine
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.errors import Misconfigured
-from attest_pipeline.pipeline import Parse, Snapshot
+from attest_pipeline.pipeline import Parse
 from attest_pipeline.ports import Bus
 from workers._process import Process
 

@@ -16,11 +16,12 @@ from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.collateral_cache import CollateralCache
 from attest_pipeline.adapters.config_store import Loaded
 from attest_pipeline.adapters.site import read_nonce_key
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.errors import Reason, Unavailable
 from attest_pipeline.freshness import NONCE_SECONDS, SALT_BYTES, Tick
 from attest_pipeline.jws import BadToken, Jwk, Jwks
 from attest_pipeline.model import EpochChallenge, EvidenceCollection
-from attest_pipeline.pipeline import Parse, Snapshot, Submission, exhausted, rejected
+from attest_pipeline.pipeline import Parse, Submission, exhausted, rejected
 from attest_pipeline.ports import Message, Record
 from attest_pipeline.subjects import Lane, Origin
 from attest_pipeline.wire import Frame, Item, portions

@@ -11,8 +11,9 @@ from attest_pipeline.adapters import config_dir
 from attest_pipeline.adapters.file_signer import FileSigner
 from attest_pipeline.adapters.rego import RegoEngine
 from attest_pipeline.cli.stack import POLICIES
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.model import EvidenceCollection
-from attest_pipeline.pipeline import Pipeline, Snapshot
+from attest_pipeline.pipeline import Pipeline
 from attest_pipeline.result import AttestationResult
 
 _AGENT: Final = "offline"

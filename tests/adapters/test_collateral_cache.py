@@ -9,9 +9,9 @@ from topologies import eventually
 from attest_pipeline.adapters import collateral_cache
 from attest_pipeline.adapters.collateral_cache import RENEW_SECONDS, CollateralCache
 from attest_pipeline.collateral.exchange import Absent, Answer, Held, Later, decode_ask, encode_reply, name_of
+from attest_pipeline.endorsing import Snapshot
 from attest_pipeline.errors import Unavailable
 from attest_pipeline.model import EndorsementKind, EndorsementRef
-from attest_pipeline.pipeline import Snapshot
 from attest_pipeline.ports import NOTHING, Found, Message
 from attest_pipeline.subjects import COLLATERAL
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
