@@ -93,9 +93,9 @@ class Run(Struct, frozen=True, kw_only=True):
 class Report(Struct, frozen=True, kw_only=True):
     """Medians over the runs. `rss_mb` is the largest worker.
 
-    `floor_per_s` is the cryptography alone on all cores of the machine, and `ratio` the throughput by it: broker and
-    load count against the pipeline. `worker_ratio` is by the cores that the workers used: the share of their CPU time
-    that is cryptography.
+    `floor_per_s` is the cryptography alone on as many cores as the workers used (`cores`), and `ratio` the throughput
+    by it: the share of their CPU time that is cryptography. `machine_ratio` is by all cores of the machine, so that
+    broker and load count against the pipeline.
     """
 
     tee: str
@@ -106,7 +106,8 @@ class Report(Struct, frozen=True, kw_only=True):
     attestations_per_s: float
     floor_per_s: float
     ratio: float
-    worker_ratio: float
+    cores: float
+    machine_ratio: float
     p50_ms: float
     p99_ms: float
     rss_mb: float
@@ -202,7 +203,8 @@ async def measure(setting: Setting, heard: Callable[[Run], None]) -> Report:
             runs.append(await running_bench.run(f"run{number}"))
             heard(runs[-1])
     throughput = median(run.attestations_per_s for run in runs)
-    per_second = median(1e6 / run.floor_us for run in runs) * cores()
+    core = median(1e6 / run.floor_us for run in runs)
+    used = median(run.attestations_per_s * _workers_us(run) / 1e6 for run in runs)
     return Report(
         tee=setting.tee,
         lane=setting.lane,
@@ -210,9 +212,10 @@ async def measure(setting: Setting, heard: Callable[[Run], None]) -> Report:
         processes=len(setting.kinds),
         durability=setting.durability,
         attestations_per_s=throughput,
-        floor_per_s=round(per_second, 1),
-        ratio=round(throughput / per_second, 3),
-        worker_ratio=round(median(run.floor_us / _workers_us(run) for run in runs), 3),
+        floor_per_s=round(core * used, 1),
+        ratio=round(throughput / (core * used), 3),
+        cores=round(used, 2),
+        machine_ratio=round(throughput / (core * cores()), 3),
         p50_ms=median(run.p50_ms for run in runs),
         p99_ms=median(run.p99_ms for run in runs),
         rss_mb=max(runs[-1].rss_mb.values()),

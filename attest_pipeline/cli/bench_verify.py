@@ -21,8 +21,9 @@ _T = TypeVar("_T")
 class Cost(Struct, frozen=True):
     """Microseconds of CPU time for one Evidence, its Endorsements being asked for and its proof.
 
-    `cold` is the first of a device, whose certificates are not known yet, `warm` a later one, `signatures` the bare
-    check of the signatures that are new in it. `ratio` is warm by signatures.
+    `cold` is the first of a device, whose certificates are not known yet, `warm` a later one. `signatures` is the bare
+    check of the signatures in an Evidence but those of certificates, and `ratio` warm by that. `new` leaves out those
+    that the device sent before, which a verifier need not check again; `new_ratio` is warm by that.
     """
 
     tee: str
@@ -30,6 +31,8 @@ class Cost(Struct, frozen=True):
     warm: float
     signatures: float
     ratio: float
+    new: float
+    new_ratio: float
 
 
 class Sample(NamedTuple):
@@ -37,6 +40,14 @@ class Sample(NamedTuple):
 
     evidence: Evidence
     challenge: bytes
+
+
+class _Round(NamedTuple):
+    """Seconds for the proofs of all devices, and for bare checks of their signatures, new ones and others."""
+
+    proofs: float
+    new: float
+    again: float
 
 
 def measure(tee: str, devices: int, seconds: float) -> Cost:
@@ -52,14 +63,22 @@ def measure(tee: str, devices: int, seconds: float) -> Cost:
     prove = prover(vendor, now)
     prove(first.pop())  # what all devices share is known before the first of them comes
     cold = _spent(prove, first)
-    checks = [check for _ in range(devices) for check in signature_checks(tee)]
-    rounds: list[tuple[float, float]] = []
+    new = [check for _ in range(devices) for check in signature_checks(tee, again=False)]
+    again = [check for _ in range(devices) for check in signature_checks(tee, again=True)]
+    rounds: list[_Round] = []
     while not rounds or sum(map(sum, rounds)) < seconds:
         later = samples(vendor, devices, len(rounds) + 1)
-        rounds.append((_spent(prove, later), _spent(lambda check: check(), checks)))
-    warm, signatures = (median(spent) for spent in zip(*rounds, strict=True))
-    cold, warm, signatures = (round(spent / devices * 1e6, 1) for spent in (cold, warm, signatures))
-    return Cost(tee, cold, warm, signatures, round(median(proofs / bare for proofs, bare in rounds), 2))
+        rounds.append(_Round(_spent(prove, later), _spent(_call, new), _spent(_call, again)))
+    each = 1e6 / devices
+    return Cost(
+        tee=tee,
+        cold=round(cold * each, 1),
+        warm=round(median(one.proofs for one in rounds) * each, 1),
+        signatures=round(median(one.new + one.again for one in rounds) * each, 1),
+        ratio=round(median(one.proofs / (one.new + one.again) for one in rounds), 2),
+        new=round(median(one.new for one in rounds) * each, 1),
+        new_ratio=round(median(one.proofs / one.new for one in rounds), 2),
+    )
 
 
 def samples(vendor: Vendor, devices: int, number: int) -> list[Sample]:
@@ -83,6 +102,10 @@ def prover(vendor: Vendor, now: datetime) -> Callable[[Sample], Claims]:
         return verifier.verify(sample.evidence, Endorsements(items), challenge=challenge, now=now)
 
     return prove
+
+
+def _call(check: Callable[[], object]) -> None:
+    check()
 
 
 def _spent(work: Callable[[_T], object], things: Iterable[_T]) -> float:

@@ -1,7 +1,7 @@
 """The cryptographic floor: what an attestation costs if nothing but its signatures is computed.
 
-No verifier can be faster than the checks of the signatures inside its Evidence and the signing of its result. The
-proofs of certificate chains are left out, because they are remembered from one Evidence of a device to the next, as
+No verifier can be faster than the checks of the signatures that are new in its Evidence and the signing of its result.
+The proofs of certificate chains are left out, because they are remembered from one Evidence of a device to the next, as
 is everything else that a device sends again.
 """
 
@@ -23,19 +23,23 @@ from attest_pipeline.simulator.hygon_pki import Sm2Signer
 
 
 class Signed(NamedTuple):
-    """A signature that one Evidence carries: the key that made it, and the bytes of the message that it is over."""
+    """A signature that one Evidence carries: the key that made it, and the bytes of the message that it is over.
+
+    One that the device sends `again` with its next Evidence is proven once and remembered.
+    """
 
     key: str
     size: int
+    again: bool = False
 
 
 SIGNATURES: Final[Mapping[str, Sequence[Signed]]] = {
     "snp": (Signed("P-384", 672),),
-    "tdx": (Signed("P-256", 632),),
-    "sgx": (Signed("P-256", 432),),
-    "cca": (Signed("P-384", 502),),
+    "tdx": (Signed("P-256", 384, again=True), Signed("P-256", 632)),
+    "sgx": (Signed("P-256", 384, again=True), Signed("P-256", 432)),
+    "cca": (Signed("P-384", 357, again=True), Signed("P-384", 459)),
     "psa": (Signed("P-256", 559),),
-    "virtcca": (Signed("P-521", 498),),
+    "virtcca": (Signed("P-521", 355, again=True), Signed("P-521", 498)),
     "nitro": (Signed("P-384", 2961),),
     "nvidia-gpu": (Signed("P-384", 3727),),
     "nvidia-switch": (Signed("P-384", 1814),),
@@ -43,13 +47,12 @@ SIGNATURES: Final[Mapping[str, Sequence[Signed]]] = {
     "itrustee": (Signed("RSA-4096 PSS", 507),),
     "tpm": (Signed("P-256", 145),),
     "ascend-npu": (Signed("P-256", 145),),  # the quote of the host's TPM
-    "az-snp-vtpm": (Signed("RSA-2048", 145),),
-    "az-tdx-vtpm": (Signed("P-256", 632), Signed("RSA-2048", 145)),
+    "az-snp-vtpm": (Signed("P-384", 672, again=True), Signed("RSA-2048", 145)),
+    "az-tdx-vtpm": (Signed("P-256", 384, again=True), Signed("P-256", 632), Signed("RSA-2048", 145)),
 }
-"""The signatures that are new in each Evidence of a simulated device, by TEE: report, quote, token, document.
+"""The signatures in an Evidence of a simulated device, by TEE, but for those of certificates.
 
-What a device sends again with the next Evidence is proven once and remembered, and so is no part of the floor: the
-report of Intel's QE, Arm's platform token, and the hardware's report of an Azure VM on SEV-SNP.
+Sent again are the report of Intel's QE, Arm's platform token, and the hardware's report of an Azure VM on SEV-SNP.
 """
 
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
@@ -60,7 +63,7 @@ _PAYLOAD: Final = bytes(2048)
 
 def floor(tee: str, seconds: float) -> float:
     """Attestations a second of one core, measured for that many seconds of CPU time. Raises Misconfigured."""
-    checks = signature_checks(tee)
+    checks = signature_checks(tee, again=False)
     signer = FileSigner(ec.generate_private_key(ec.SECP256R1()))
 
     def attest() -> None:
@@ -71,13 +74,14 @@ def floor(tee: str, seconds: float) -> float:
     return 1.0 / cost(attest, seconds)
 
 
-def signature_checks(tee: str) -> list[Callable[[], bool]]:
-    """A check of a good signature, by a key of its own, for each that is new in an Evidence. Raises Misconfigured."""
+def signature_checks(tee: str, *, again: bool) -> list[Callable[[], bool]]:
+    """A check of a good signature, by a key of its own, for each that is new in an Evidence, or that is sent again.
+
+    Raises Misconfigured.
+    """
     if tee not in SIGNATURES:
         raise Misconfigured(f"no floor for {tee!r}; there are {', '.join(SIGNATURES)}")
-    return [
-        _KINDS[key](bytes(size)) if key in _KINDS else _ecdsa_check(key, bytes(size)) for key, size in SIGNATURES[tee]
-    ]
+    return [_check(signed.key, bytes(signed.size)) for signed in SIGNATURES[tee] if signed.again is again]
 
 
 def cost(work: Callable[[], object], seconds: float) -> float:
@@ -126,6 +130,10 @@ _KINDS: Final[Mapping[str, Callable[[bytes], Callable[[], bool]]]] = {
     "RSA-2048": _pkcs1_check,
     "RSA-4096 PSS": _pss_check,
 }
+
+
+def _check(key: str, message: bytes) -> Callable[[], bool]:
+    return _KINDS[key](message) if key in _KINDS else _ecdsa_check(key, message)
 
 
 def _ecdsa_check(curve: str, message: bytes) -> Callable[[], bool]:
