@@ -36,8 +36,9 @@ class Cost(Struct, frozen=True):
 
 
 class Sample(NamedTuple):
-    """Evidence, and the challenge that it was made for."""
+    """Evidence of a device, and the challenge that it was made for."""
 
+    serial: int
     evidence: Evidence
     challenge: bytes
 
@@ -84,22 +85,28 @@ def measure(tee: str, devices: int, seconds: float) -> Cost:
 def samples(vendor: Vendor, devices: int, number: int) -> list[Sample]:
     """Evidence of each device over the challenge of that number, of which any part is new."""
     challenge = hashlib.sha512(number.to_bytes(8)).digest()
-    return [Sample(vendor.evidence(serial, challenge), challenge) for serial in range(devices)]
+    return [Sample(serial, vendor.evidence(serial, challenge), challenge) for serial in range(devices)]
 
 
 def prover(vendor: Vendor, now: datetime) -> Callable[[Sample], Claims]:
-    """Proves Evidence of the vendor's devices, with the Endorsements that it has now."""
+    """Proves Evidence of the vendor's devices, with the Endorsements that it has now.
+
+    They are looked up for a device's first Evidence only: what a look-up costs is the host's affair.
+    """
     anchors: dict[str, tuple[bytes, ...]] = {}
     for anchor in vendor.trust_anchors():
         anchors[anchor.vendor] = (*anchors.get(anchor.vendor, ()), anchor.spki)
     verifier = verifiers.load((vendor.tee,), anchors)[vendor.tee]
     known = vendor.endorsements()
+    given: dict[int, Endorsements] = {}
 
     def prove(sample: Sample) -> Claims:
-        refs = verifier.endorsements_for(sample.evidence)
-        items = {ref.item: known[name] for ref in refs if (name := f"{ref.kind}/{ref.key}") in known}
-        challenge = sample.challenge[: verifier.challenge_bytes]
-        return verifier.verify(sample.evidence, Endorsements(items), challenge=challenge, now=now)
+        serial, evidence, challenge = sample
+        refs = verifier.endorsements_for(evidence)
+        if serial not in given:
+            items = {ref.item: known[name] for ref in refs if (name := f"{ref.kind}/{ref.key}") in known}
+            given[serial] = Endorsements(items)
+        return verifier.verify(evidence, given[serial], challenge=challenge[: verifier.challenge_bytes], now=now)
 
     return prove
 

@@ -50,7 +50,7 @@ class State(Struct, frozen=True, eq=False):
     pcr_digest: bytes
 
 
-class Quote(NamedTuple):
+class Quote(Struct, frozen=True):
     """A TPMS_ATTEST of type quote; `clock_info` are the bytes of its TPMS_CLOCK_INFO."""
 
     extra_data: bytes
@@ -65,7 +65,7 @@ class Scheme(NamedTuple):
     hash_name: str
 
 
-class Signature(NamedTuple):
+class Signature(Struct, frozen=True):
     """A TPMT_SIGNATURE: its scheme, and the RSA signature, or r and s of ECDSA as the TPM sent them."""
 
     scheme: Scheme

@@ -16,8 +16,8 @@ def make_claims(tee: str, machine: Machine, *, bound: bool) -> Claims:
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
-    proof, ak, logs = machine
-    lasting = _lasting(tee, proof.quote.state, proof.pcrs, proof.signature.scheme, ak, logs.summary, bound)
+    proof, logs = machine.proof, machine.logs
+    lasting = _lasting(tee, proof.quote.state, proof.pcrs, proof.signature.scheme, machine.ak, logs.summary, bound)
     return renewed_claims(lasting, momentary_fields(proof.quote), logs.logs)
 
 

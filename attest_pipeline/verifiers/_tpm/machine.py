@@ -5,7 +5,8 @@ Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, 
 
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence
@@ -15,7 +16,7 @@ from attest_pipeline.verifiers._tpm.logs import Explained, check_logs
 from attest_pipeline.verifiers._tpm.quote import Proof, prove_quote, read_pcrs
 
 
-class Machine(NamedTuple):
+class Machine(Struct, frozen=True):
     """A proven quote, the AK that signed it, and the logs that replay to its PCRs."""
 
     proof: Proof

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -44,7 +44,7 @@ class Pcrs(Struct, frozen=True, eq=False):
     claims: Mapping[str, str]
 
 
-class Proof(NamedTuple):
+class Proof(Struct, frozen=True):
     """A quote that holds, and the values of the PCRs that it selects."""
 
     quote: Quote
@@ -115,7 +115,7 @@ def _check_pcrs(state: State, pcrs: Pcrs, digest_name: str) -> None:
 
 
 def _verify(message: bytes, signature: Signature, key: EcKey | RsaKey) -> bool:
-    (scheme, hash_name), parts = signature
+    (scheme, hash_name), parts = signature.scheme, signature.parts
     if isinstance(key, EcKey):
         fits = scheme == abi.ECDSA and max(map(len, parts)) <= key.size
         return fits and key.verify_pair(parts, message, hash_name)
