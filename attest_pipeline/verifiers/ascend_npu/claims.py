@@ -11,19 +11,16 @@ from attest_pipeline.verifiers.ascend_npu.abi import read_components
 
 
 def with_firmware(host: Claims, entries: tuple[LoggedEvent, ...], binding: str) -> Claims:
-    """The host's claims, and `firmware:<path>` for every component; `binding` says what binds their list.
+    """The host's claims, which are added to: `firmware:<path>` for every component, and what binds their list.
 
     A component that was measured with several digests shows all of them, joined by commas in their order: no
     Reference Value is equal to that by accident, so a later digest never hides an earlier one.
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
     """
     firmware = _firmware(entries)
-    return replace(
-        host,
-        measurements={**host.measurements, **firmware},
-        fields={**host.fields, **firmware, "firmware_components": len(firmware), "binding": binding},
-        checks=(*host.checks, "firmware_list"),
-    )
+    host.measurements.update(firmware)
+    host.fields.update(firmware, firmware_components=len(firmware), binding=binding)
+    return replace(host, checks=(*host.checks, "firmware_list"))
 
 
 @lru_cache(maxsize=KEPT)
