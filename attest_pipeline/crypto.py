@@ -6,7 +6,6 @@ other. Key objects are cached by content: a fleet has few issuers, and parsing a
 """
 
 import hashlib
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +13,6 @@ from awscrt import crypto as awslc
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 CURVES: Final[dict[str, ec.EllipticCurve]] = {
     "P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(),
@@ -52,14 +50,12 @@ class EcKey:
 
     def verify_raw(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check a fixed-length big-endian r||s signature over the message (JWS, COSE, Intel, SPDM)."""
-        if len(signature) != 2 * self.size:
-            return False
-        return self.verify_pair((signature[: self.size], signature[self.size :]), message, hash_name)
+        size = self.size
+        return len(signature) == 2 * size and self.verify_pair(signature[:size], signature[size:], message, hash_name)
 
-    def verify_pair(self, signature: Sequence[bytes], message: bytes, hash_name: str) -> bool:
+    def verify_pair(self, r: bytes, s: bytes, message: bytes, hash_name: str) -> bool:
         """Check a signature of two big-endian numbers over the message (TPM)."""
-        r, s = map(int.from_bytes, signature)
-        return self.verify_der(encode_dss_signature(r, s), message, hash_name)
+        return self.verify_der(awslc.EC.encode_raw_signature(awslc.ECRawSignature(r, s)), message, hash_name)
 
     def verify_der(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check a DER ECDSA-Sig-Value over the message (X.509, CRL)."""
