@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence, LogName
+from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._huawei import quoter, report_claims
 from attest_pipeline.verifiers._huawei import roots as huawei_roots
 from attest_pipeline.verifiers._huawei.report import Report, read_evidence
@@ -72,18 +72,17 @@ class AscendNpuVerifier:
         log = _required(evidence.items.get("firmware_log"))
         proven = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
         host = machine_claims.make_claims(self.tee, proven, bound=challenge is not None)
-        (firmware,) = [one for one in host.logs if one.name is LogName.IMA]
-        return with_firmware(host, firmware.events, TPM)
+        return with_firmware(host, host.logs[-1].events, TPM)  # the log of IMA, which comes after that of UEFI
 
 
 def _binding(evidence: Evidence) -> str:
     """Which kind of host the Evidence is of, by the one item that each must have."""
-    report, quote = "report" in evidence.items, "attest" in evidence.items
-    if report and quote:
+    quote = "attest" in evidence.items
+    if quote != ("report" in evidence.items):
+        return TPM if quote else ITRUSTEE
+    if quote:
         raise BadEvidence(Reason.MALFORMED, "a report of iTrustee and a quote of a TPM: which host?")
-    if not (report or quote):
-        raise BadEvidence(Reason.EMPTY, "neither a report of iTrustee nor a quote of a TPM")
-    return TPM if quote else ITRUSTEE
+    raise BadEvidence(Reason.EMPTY, "neither a report of iTrustee nor a quote of a TPM")
 
 
 def _read_report(evidence: Evidence) -> tuple[Report, bytes]:
