@@ -28,7 +28,7 @@ from attest_pipeline.verifiers._intel.abi import parse_certification, parse_quot
 from attest_pipeline.verifiers._intel.documents import read_enclave_identity, read_tcb_info
 from attest_pipeline.verifiers._intel.pck import load_pck
 from attest_pipeline.verifiers._nvidia import spdm
-from attest_pipeline.verifiers._nvidia.device import chip_of, name_of
+from attest_pipeline.verifiers._nvidia.device import chip_of
 from attest_pipeline.verifiers._shared import cbor, cose, eat, ocsp
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
 from attest_pipeline.verifiers._shared.eventlog.ima import read_ima
@@ -266,7 +266,6 @@ def _check_response(case: Case) -> None:
 
 def _read_device_chain(data: bytes) -> None:
     chip_of(data)
-    name_of(data)
 
 
 _X509: Final = (

@@ -57,7 +57,7 @@ def prove_device(cert_chain: bytes, roots: frozenset[bytes]) -> Device:
         raise BadEvidence(Reason.BAD_CHAIN, "device certificate holds no P-384 key")
     return Device(
         chip=chip_of(cert_chain),
-        name=name_of(cert_chain),
+        name=_chip_name(path.certificates),
         fwid=_fwid(leaf),
         key=key,
         signer=hashlib.sha256(key.spki).hexdigest(),
@@ -84,11 +84,9 @@ def chip_of(cert_chain: bytes) -> str:
     return chip
 
 
-@lru_cache(maxsize=1024)
-def name_of(cert_chain: bytes) -> str | None:
-    """Serial number in the subject of the second certificate, the chip's own; not proven. Raises BadEvidence."""
-    chain = load_bundle(cert_chain)
-    name = _attribute(chain[1], NameOID.SERIAL_NUMBER).lower() if len(chain) > 1 else ""
+def _chip_name(certificates: tuple[x509.Certificate, ...]) -> str | None:
+    """Serial number in the subject of the second certificate of a proven path, which is the chip's own."""
+    name = _attribute(certificates[1], NameOID.SERIAL_NUMBER).lower() if len(certificates) > 1 else ""
     return name if _NAME.fullmatch(name) else None
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._nvidia import spdm
 from attest_pipeline.verifiers._nvidia.claims import make_claims
-from attest_pipeline.verifiers._nvidia.device import chain_of, chip_of, name_of, prove_device
+from attest_pipeline.verifiers._nvidia.device import chain_of, chip_of, prove_device
 from attest_pipeline.verifiers._nvidia.firmware import Firmware
 from attest_pipeline.verifiers._nvidia.proof import OCSP, Given, prove
 from attest_pipeline.verifiers._nvidia.rim import prove_rim
@@ -39,9 +39,12 @@ class NvidiaVerifier(ABC):
         """Firmware of a device on that chip, such as `gh100`. Raises BadEvidence for the report of another kind."""
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
-        """RIMs of the versions that the report names, and OCSP responses for its chip. Raises BadEvidence."""
+        """RIMs of the versions that the report names, and OCSP responses for its chip. Raises BadEvidence.
+
+        The chip is proven, so that nobody is spared its responses by the name of another.
+        """
         _, firmware = self._read(evidence)
-        name = name_of(chain_of(evidence))
+        name = prove_device(chain_of(evidence), self._roots.device).name
         wanted = [(rim.item, EndorsementKind.NVIDIA_RIM, rim.key) for rim in firmware.rims]
         if name is not None:
             wanted.append((OCSP, EndorsementKind.NVIDIA_OCSP, name))

@@ -201,6 +201,17 @@ def test_a_chip_without_a_serial_number_has_no_name() -> None:
     assert [ref.item for ref in verifier.endorsements_for(evidence)] == ["rim_driver", "rim_vbios"]
 
 
+def test_a_stranger_in_the_chain_gives_a_device_no_other_name() -> None:
+    leaf, *issuers = lab(GPU).device.chain.split(b"-----BEGIN CERTIFICATE")[1:]
+    genuine, forged = lab(GPU).vendor._chip(3, None), NvidiaPki(NOW).chip("GH100", "41ffffffffffffffff", FWID)
+    for stranger in (genuine.chip, forged.chip):
+        parts = [leaf, stranger.encoded(Encoding.PEM).removeprefix(b"-----BEGIN CERTIFICATE"), *issuers]
+        chain = b"".join(b"-----BEGIN CERTIFICATE" + part for part in parts)
+        assert lab(GPU).verify(chain=chain).hardware_id == "410000000000000001"
+        refs = lab(GPU).verifier.endorsements_for(lab(GPU).evidence(lab(GPU).signed(lab(GPU).body()), chain))
+        assert [ref.key for ref in refs if ref.item == "ocsp"] == ["410000000000000001"]
+
+
 def test_a_certificate_that_names_no_chip_is_malformed() -> None:
     leaf = Pki(NOW, ec.SECP384R1(), hashes.SHA384()).issue("../../etc", None)
     assert reason_of(lambda: lab(GPU).verify(chain=leaf.encoded(Encoding.PEM))) is Reason.MALFORMED
