@@ -16,11 +16,16 @@ Hash = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
 
 class Options(TypedDict, total=False):
-    """What a certificate may have; None for `authority` or `may_sign` leaves the extension out."""
+    """What a certificate may have; None for `authority` or `may_sign` leaves the extension out.
+
+    Who may sign certificates may sign CRLs, unless `may_revoke` says otherwise.
+    """
 
     authority: bool | None
     depth: int | None
     may_sign: bool | None
+    may_revoke: bool
+    extensions: tuple[x509.Extension[x509.ExtensionType], ...]
     window: tuple[datetime, datetime]
     algorithm: Hash
     pad: padding.PSS | padding.PKCS1v15
@@ -48,12 +53,21 @@ class Identity(NamedTuple):
         """A certificate of that name, signed by this identity."""
         return issue(self.certificate.subject, self.key, common, key or ec_key(), **options)
 
-    def crl(self, serials: Iterable[int] = (), *, start: datetime = NOW - DAY, end: datetime = NOW + DAY) -> bytes:
+    def crl(
+        self,
+        serials: Iterable[int] = (),
+        *,
+        start: datetime = NOW - DAY,
+        end: datetime = NOW + DAY,
+        critical: tuple[x509.ExtensionType, ...] = (),
+    ) -> bytes:
         """A CRL (DER) signed by this identity."""
         builder = x509.CertificateRevocationListBuilder(self.certificate.subject, start, end)
         for serial in serials:
             entry = x509.RevokedCertificateBuilder(serial, start).build()
             builder = builder.add_revoked_certificate(entry)
+        for extension in critical:
+            builder = builder.add_extension(extension, critical=True)
         return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     @classmethod
@@ -84,8 +98,11 @@ def issue(issuer: x509.Name, signer: Key, common: str, key: Key, **options: Unpa
     if authority is not None:
         builder = builder.add_extension(x509.BasicConstraints(authority, options.get("depth")), True)
     if may_sign is not None:
-        usage = x509.KeyUsage(True, False, False, False, False, may_sign, False, False, False)
+        may_revoke = options.get("may_revoke", may_sign)
+        usage = x509.KeyUsage(True, False, False, False, False, may_sign, may_revoke, False, False)
         builder = builder.add_extension(usage, True)
+    for extension in options.get("extensions", ()):
+        builder = builder.add_extension(extension.value, extension.critical)
     return Identity(
         key, builder.sign(signer, options.get("algorithm", hashes.SHA256()), rsa_padding=options.get("pad"))
     )

@@ -99,6 +99,17 @@ def test_who_may_not_issue_issues_nothing(authority: bool | None, may_sign: bool
     assert refusal(middle.issue("leaf"), middle) is Reason.BAD_SIGNATURE
 
 
+@pytest.mark.parametrize(("critical", "reason"), [(True, Reason.BAD_SIGNATURE), (False, None)])
+def test_an_authority_with_limits_that_are_not_understood_issues_nothing(
+    critical: bool,  # noqa: FBT001 - table
+    reason: Reason | None,
+) -> None:
+    names = x509.NameConstraints([x509.DirectoryName(name("others"))], None)
+    limits = (x509.Extension(names.oid, critical, names),)
+    limited = ROOT.issue("limited", authority=True, may_sign=True, extensions=limits)
+    assert refusal(limited.issue("leaf"), limited) is reason
+
+
 def test_a_path_length_constraint_counts_the_authorities_below() -> None:
     low = MIDDLE.issue("low", authority=True)
     assert refusal(low.issue("leaf"), low, MIDDLE) is Reason.BAD_SIGNATURE
@@ -347,6 +358,27 @@ def test_a_crl_counts_only_in_its_window(days: int, reason: Reason) -> None:
     with pytest.raises(BadEvidence) as refused:
         paths.check_not_revoked(7, crl, NOW + days * DAY)
     assert refused.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        x509.DeltaCRLIndicator(1),
+        x509.IssuingDistributionPoint(
+            None, None, only_contains_user_certs=False, only_contains_ca_certs=True,
+            only_some_reasons=None, indirect_crl=False, only_contains_attribute_certs=False,
+        ),
+    ],
+)  # fmt: skip
+def test_a_crl_that_is_a_part_of_one_is_refused(part: x509.ExtensionType) -> None:
+    with pytest.raises(BadEvidence, match="not the whole list"):
+        paths.prove_crl(MIDDLE.crl(critical=(part,)), MIDDLE.certificate)
+
+
+def test_a_crl_of_an_authority_that_may_sign_none_is_refused() -> None:
+    mute = ROOT.issue("mute", authority=True, may_sign=True, may_revoke=False)
+    with pytest.raises(BadEvidence, match="may not sign a CRL"):
+        paths.prove_crl(mute.crl(), mute.certificate)
 
 
 def test_a_crl_without_an_end_is_refused() -> None:

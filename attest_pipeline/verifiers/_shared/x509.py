@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
@@ -36,6 +37,10 @@ PARSE_ERRORS: Final = (
     x509.UnsupportedGeneralNameType,
 )  # fmt: skip
 """TypeError: `cryptography` raises it for a name whose value is a bit string."""
+_UNDERSTOOD: Final = frozenset(
+    {ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE}
+)
+"""Critical extensions that an authority may have: who does not understand one must refuse it (RFC 5280, 4.2)."""
 
 
 class Path(NamedTuple):
@@ -233,13 +238,22 @@ def _name(certificate: x509.Certificate) -> str:
 
 
 def _is_authority(certificate: x509.Certificate, below: int) -> bool:
-    """Whether the certificate may sign others and have that many authorities below it (RFC 5280, 4.2.1.3, 4.2.1.9)."""
+    """Whether the certificate may sign others and have that many authorities below it (RFC 5280, 4.2.1.3, 4.2.1.9).
+
+    What limits it otherwise, such as to some names, is not understood here, so it may sign nothing.
+    """
     constraints, usage = (_extension(certificate, kind) for kind in (x509.BasicConstraints, x509.KeyUsage))
+    if not _critical(certificate.extensions) <= _UNDERSTOOD:
+        return False
     if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
         return False
     if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
         return False
     return constraints.path_length is None or constraints.path_length >= below
+
+
+def _critical(extensions: x509.Extensions) -> set[x509.ObjectIdentifier]:
+    return {extension.oid for extension in extensions if extension.critical}
 
 
 def _extension(
@@ -265,10 +279,14 @@ def _signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer
 
 
 def prove_crl(data: bytes, issuer: x509.Certificate) -> Crl:
-    """CRL (DER or PEM) signed by the issuer; check its window with `check_window`.
+    """CRL (DER or PEM) signed by the issuer, who may sign such; check its window with `check_window`.
 
-    Raises BadEvidence(BAD_ENDORSEMENT | TOO_LARGE).
+    It must be complete: one that lists changes, or some kinds of certificates alone, says so in a critical extension
+    and is refused. Raises BadEvidence(BAD_ENDORSEMENT | TOO_LARGE).
     """
+    usage = _extension(issuer, x509.KeyUsage)
+    if isinstance(usage, x509.KeyUsage) and not usage.crl_sign:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{_name(issuer)} may not sign a CRL")
     return _signed_crl(data, issuer.subject, public_key(issuer))
 
 
@@ -286,6 +304,7 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
         with quiet():
             crl = x509.load_pem_x509_crl(data) if pem else x509.load_der_x509_crl(data)
             serials = frozenset(entry.serial_number for entry in crl)
+            complete = not _critical(crl.extensions)
             genuine = (
                 crl.issuer == issuer and _signed_by(crl, key) and _names_one_algorithm(crl.public_bytes(Encoding.DER))
             )
@@ -293,6 +312,8 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no CRL: {str(error)[:120]}") from None
     if not genuine:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"CRL is not signed by {issuer.rfc4514_string()[:80]}")
+    if not complete:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, "CRL with a critical extension: it is not the whole list")
     if crl.next_update_utc is None:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "CRL without nextUpdate")
     return Crl(serials, crl.last_update_utc, crl.next_update_utc)
