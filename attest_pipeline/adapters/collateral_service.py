@@ -222,10 +222,14 @@ class CollateralService:
             self._failures[name].again(self._clock(), asked)
 
     async def _fetch_records(self, name: str, recipe: Recipe, requests: tuple[Request, ...], vendor: _Vendor) -> None:
-        await self._ready(recipe.needs(self._book.of(name)[1]))
+        _, key = self._book.of(name)
+        await self._ready(recipe.needs(key))
         responses = [await self._ask(vendor, request, first=request is requests[0]) for request in requests]
-        for found, documents in recipe.documents(self._book.of(name)[1], responses).items():
-            await self._keep(found, documents, source=vendor.name)
+        found = recipe.documents(key, responses)
+        if name not in found:
+            raise BadCollateral("the answer leaves out what was asked for")
+        for other, documents in found.items():
+            await self._keep(other, documents, source=vendor.name)
 
     async def _ready(self, names: Sequence[str]) -> None:
         """Have the records that a proof stands on. Raises Unavailable."""

@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from collateral_lab import FakeVendors, World, dying, hanging, held, refusing, saying, serving, write_settings
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from attest_pipeline.adapters import collateral_store
 from attest_pipeline.adapters.collateral_service import ABSENT_SECONDS, CollateralService
@@ -152,6 +154,17 @@ async def test_a_reference_that_keeps_failing_is_asked_for_less_and_less(world: 
         answer = service.answer(TDX)
         assert isinstance(answer, Later)
         assert 1 <= answer.seconds <= 600
+
+
+async def test_an_answer_that_leaves_out_what_was_asked_for_is_no_success(world: World, milan: AmdVendor) -> None:
+    (root,) = milan.endorsements()["amd-chain/milan/ark"]
+    chain = x509.load_der_x509_certificate(root).public_bytes(Encoding.PEM)
+    world.fake.serve("/vcek/v1/Milan/cert_chain", chain)
+    async with world.service() as service:
+        for _ in range(20):
+            await service.obtain(["amd-chain/milan/ask"], 1.0)
+            world.now += 1
+        assert len(world.fake.asked) < 5
 
 
 async def test_a_vendor_that_throttles_is_left_alone_as_long_as_it_asks(world: World) -> None:
