@@ -6,7 +6,6 @@ documents are proven before they are kept, and nothing that is kept is replaced 
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
@@ -20,7 +19,7 @@ from attest_pipeline.collateral.budget import Budget, Rate
 from attest_pipeline.collateral.cache import Bounded
 from attest_pipeline.collateral.exchange import Absent, Answer, Held, Later
 from attest_pipeline.collateral.recipes import BadCollateral, Documents, NotThere, Recipe, Request, Response
-from attest_pipeline.collateral.records import DAY, MINUTE, WEEK, Record, due_at, is_usable, rolls_back, stale_at
+from attest_pipeline.collateral.records import MINUTE, WEEK, Record, due_at, is_usable, rolls_back, stale_at
 from attest_pipeline.errors import Unavailable
 
 ABSENT_SECONDS: Final = 15 * MINUTE
@@ -28,6 +27,8 @@ ABSENT_SECONDS: Final = 15 * MINUTE
 _UNSERVED_SECONDS: Final = float(MINUTE)
 """The same where nobody can be asked: the operator may lay it down at any time."""
 _ABSENT_MOST: Final = 20_000
+_FAILURES_MOST: Final = 20_000
+"""Whoever may attest can name references without end, each of which fails."""
 _AT_ONCE: Final = 4
 """Requests in flight to one vendor."""
 _QUEUED_MOST: Final = 2048
@@ -89,7 +90,7 @@ class CollateralService:
         self._records: Bounded[Record] = Bounded(lambda record: record.size, max_count=max_count, max_bytes=max_bytes)
         self._absent: Bounded[float] = Bounded(lambda _: 0, max_count=_ABSENT_MOST, max_bytes=1)
         self._asked: dict[str, float] = {}
-        self._failures: dict[str, _Failure] = defaultdict(_Failure)
+        self._failures: Bounded[_Failure] = Bounded(lambda _: 0, max_count=_FAILURES_MOST, max_bytes=1)
         self._flights: dict[tuple[Request, ...], asyncio.Task[None]] = {}
         self._vendors: dict[str, _Vendor] = {}
         self._rates = rates
@@ -149,9 +150,6 @@ class CollateralService:
         for name, recipe, requests in due[:_REFRESHED_AT_ONCE]:
             self._fly(name, recipe, requests)
         self._asked = {name: at for name, at in self._asked.items() if self._records.peek(name)}
-        self._failures = defaultdict(
-            _Failure, {name: one for name, one in self._failures.items() if now - one.until < DAY}
-        )
 
     async def stop(self) -> None:
         """End every flight."""
@@ -178,7 +176,8 @@ class CollateralService:
             return flight
         if not self._served(requests) or vendor.flying >= _QUEUED_MOST:
             return None
-        if name in self._failures and self._clock() < self._failures[name].until:
+        failure = self._failures.peek(name)
+        if failure is not None and self._clock() < failure.until:
             return None
         flight = asyncio.create_task(self._fetch(name, recipe, requests, vendor))
         self._flights[requests] = flight
@@ -217,9 +216,11 @@ class CollateralService:
             _log.exception("collateral not fetched", extra={"collateral": name})
         metrics.COLLATERAL_FETCHES.labels(vendor.name, outcome).inc()
         if outcome == "fetched":
-            self._failures.pop(name, None)
-        else:
-            self._failures[name].again(self._clock(), asked)
+            self._failures.drop(name)
+            return
+        failure = self._failures.get(name) or _Failure()
+        failure.again(self._clock(), asked)
+        self._failures.put(name, failure)
 
     async def _fetch_records(self, name: str, recipe: Recipe, requests: tuple[Request, ...], vendor: _Vendor) -> None:
         _, key = self._book.of(name)
@@ -312,7 +313,8 @@ class CollateralService:
         """Seconds after which it is worth asking again."""
         vendor = self._vendor(recipe.vendor)
         queued = vendor.budget.estimate(now, max(0, vendor.flying - 1))
-        resting = self._failures[name].until - now if name in self._failures else 0.0
+        failure = self._failures.peek(name)
+        resting = 0.0 if failure is None else failure.until - now
         return max(1.0, min(max(queued, resting), _BACKOFF_MOST))
 
 

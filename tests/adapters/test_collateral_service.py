@@ -14,7 +14,7 @@ from collateral_lab import FakeVendors, World, dying, hanging, held, refusing, s
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from attest_pipeline.adapters import collateral_store
+from attest_pipeline.adapters import collateral_service, collateral_store
 from attest_pipeline.adapters.collateral_service import ABSENT_SECONDS, CollateralService
 from attest_pipeline.adapters.collateral_sources import READ_LIMIT, Vendors, read_settings
 from attest_pipeline.adapters.collateral_store import CollateralStore
@@ -165,6 +165,17 @@ async def test_an_answer_that_leaves_out_what_was_asked_for_is_no_success(world:
             await service.obtain(["amd-chain/milan/ask"], 1.0)
             world.now += 1
         assert len(world.fake.asked) < 5
+
+
+async def test_no_more_failures_are_remembered_than_there_is_room_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collateral_service, "_FAILURES_MOST", 3)
+    async with world.service() as service:
+        for number in range(8):
+            await service.obtain([f"nvidia-rim/driver/580.0.{number}/gh100"], 5.0)
+        assert len(world.fake.asked) == 8
+        assert len(service._failures) == 3
 
 
 async def test_a_vendor_that_throttles_is_left_alone_as_long_as_it_asks(world: World) -> None:
