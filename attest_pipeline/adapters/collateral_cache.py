@@ -5,7 +5,9 @@ What is not at hand is remembered as wanted, and the Evidence waits; a task asks
 
 import asyncio
 import contextlib
+import itertools
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -35,6 +37,7 @@ RENEW_SECONDS: Final = 300.0
 """After which time the worker is asked whether it has something newer."""
 
 _WANTED_MOST: Final = 4096
+"""References of one vendor: chips that do not exist, which anybody can name, are in no other vendor's way."""
 _FORGET_SECONDS: Final = 3600.0
 """What no Evidence has asked for in this time is not asked of the worker any more."""
 _ASKS_AT_ONCE: Final = 4
@@ -67,7 +70,7 @@ class CollateralCache:
     def __init__(self, clock: Callable[[], float], *, max_count: int = MAX_COUNT, max_bytes: int = MAX_BYTES) -> None:
         self._clock = clock
         self._entries: Bounded[_Entry] = Bounded(_size, max_count=max_count, max_bytes=max_bytes)
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[str, dict[str, _Wanted]] = defaultdict(dict)
         self._news = asyncio.Event()
         self._wakes = asyncio.Event()
         self._slots = asyncio.Semaphore(_ASKS_AT_ONCE)
@@ -106,19 +109,22 @@ class CollateralCache:
 
     # ── what is wanted ────────────────────────────────────────────────────────────────────────────────────────────────
     def _want(self, name: str, ref: EndorsementRef, now: float) -> _Wanted:
-        wanted = self._wanted.get(name)
+        of_vendor = self._wanted[vendor_of(ref.kind)]
+        wanted = of_vendor.get(name)
         if wanted is None:
             wanted = _Wanted(ref, ask_at=now, ready_at=now, forget_at=0.0)
-            if len(self._wanted) < _WANTED_MOST:
-                self._wanted[name] = wanted
+            if len(of_vendor) < _WANTED_MOST:
+                of_vendor[name] = wanted
                 self._wakes.set()
         wanted.forget_at = now + _FORGET_SECONDS
         return wanted
 
     def _due(self) -> Iterable[list[_Wanted]]:
         now = self._clock()
-        self._wanted = {name: one for name, one in self._wanted.items() if now < one.forget_at}
-        due = [one for one in self._wanted.values() if one.ask_at <= now and not one.asking]
+        for vendor, of_vendor in self._wanted.items():
+            self._wanted[vendor] = {name: one for name, one in of_vendor.items() if now < one.forget_at}
+        wanted = itertools.chain.from_iterable(map(dict.values, self._wanted.values()))
+        due = [one for one in wanted if one.ask_at <= now and not one.asking]
         for one in due:
             one.asking = True
         return [due[start : start + MAX_REFS] for start in range(0, len(due), MAX_REFS)]
@@ -144,18 +150,18 @@ class CollateralCache:
 
         None means no answer at all, or, if it was `cut`, that others filled the message.
         """
-        name = name_of(wanted.ref)
+        name, of_vendor = name_of(wanted.ref), self._wanted[vendor_of(wanted.ref.kind)]
         wanted.asking = False
         if isinstance(answer, Held | Absent):
             lasts = RENEW_SECONDS if isinstance(answer, Held) else min(answer.seconds, RENEW_SECONDS)
             self._entries.put(name, _Entry(answer, now + lasts))
-            self._wanted.pop(name, None)
+            of_vendor.pop(name, None)
         elif answer is not None:
             wanted.ask_at = now + min(answer.seconds, _POLL_MOST)
             wanted.ready_at = now + answer.seconds
         else:
             wanted.ask_at = now if cut else now + 1.0
-        return name not in self._wanted
+        return name not in of_vendor
 
 
 class _Layered(EndorsementSource):

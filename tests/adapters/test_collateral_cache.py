@@ -194,6 +194,19 @@ def _at_hand(cache: CollateralCache, refs: Sequence[EndorsementRef]) -> int:
     return sum(cache._entries.peek(name_of(ref)) is not None for ref in refs)
 
 
+async def test_who_wants_what_does_not_exist_keeps_nobody_from_another_vendors_collateral(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(collateral_cache, "_WANTED_MOST", 2)
+    async with open_office() as (office, cache):
+        office.answer = lambda name: HELD if name.startswith("intel") else Later(600.0)
+        for chip in range(4):
+            with pytest.raises(Unavailable):
+                cache.find(EndorsementRef(item="leaf", kind=EndorsementKind.AMD_LEAF, key=f"milan/{chip}"))
+        await arrived(cache, EndorsementRef(item="collateral", kind=EndorsementKind.INTEL_DCAP, key="tdx/x/platform"))
+        assert len(office.asked) == 3
+
+
 async def test_what_nobody_wants_any_more_is_not_asked_for() -> None:
     async with open_office() as (office, cache):
         office.answer = lambda _: Later(5.0)
@@ -202,4 +215,4 @@ async def test_what_nobody_wants_any_more_is_not_asked_for() -> None:
         await asyncio.sleep(0.05)
         office.now += 3601
         await asyncio.sleep(0.6)
-        assert not cache._wanted
+        assert not any(cache._wanted.values())
