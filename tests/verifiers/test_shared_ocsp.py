@@ -89,6 +89,11 @@ def test_an_answer_that_names_another_issuer_for_the_same_number_is_no_answer() 
     assert not check_responses((respond(issuer=ROOT.certificate), GOOD[1]), LINKS, NOW)
 
 
+def test_two_links_of_one_number_are_told_apart_by_their_issuer() -> None:
+    namesake = Link(LEAF.certificate.serial_number, ROOT.spki, bytes(48))
+    assert refusal(respond(status=ocsp.OCSPCertStatus.REVOKED), links=(namesake, *LINKS)) is Reason.REVOKED
+
+
 def test_an_rsa_issuer_is_none_of_ours() -> None:
     key = rsa.generate_private_key(65537, 2048).public_key()
     spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -111,8 +111,8 @@ def prove_response(document: bytes, links: tuple[Link, ...]) -> Answer | None:
     Its window is judged by the caller. Raises BadEvidence(BAD_ENDORSEMENT | TOO_LARGE).
     """
     response = _load(document)
-    link = next((one for one in links if one.serial == response.serial), None)
-    if link is None or response.issuer_hash != _key_hash(link.issuer, response.hash_name):
+    link = next((one for one in links if _is_about(response, one)), None)
+    if link is None:
         return None
     responder = _responder(response, link.issuer)
     if not responder.key.verify_der(response.signature, response.signed, response.signature_hash):
@@ -151,6 +151,11 @@ def _load(document: bytes) -> _Response:
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"no OCSP response: {str(error)[:120]}") from None
+
+
+def _is_about(response: _Response, link: Link) -> bool:
+    """Whether a response means that link: authorities number alike, so the issuer counts as well."""
+    return link.serial == response.serial and response.issuer_hash == _key_hash(link.issuer, response.hash_name)
 
 
 def _key_hash(spki: bytes, hash_name: str) -> bytes | None:
