@@ -106,14 +106,25 @@ def test_fields_are_found_in_whatever_order_they_are_named() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [written(nonce=b"n" * 15), written(nonce=b"s" * 32), written(nonce=b"n" * 16, text="n" * 16)],
-    ids=["a short field", "equal fields", "a field that stands twice"],
+    [
+        written(nonce=b"n" * 15),
+        written(nonce=b"s" * 32),
+        written(nonce=b"n" * 16, text="n" * 16),
+        written(nonce=b"\x20" * 32),
+    ],
+    ids=["a short field", "equal fields", "a field that stands twice", "a field that begins like its length"],
 )
 def test_fields_whose_place_cannot_be_told_are_not_remembered(data: bytes) -> None:
     reader = Reader()
     for asked in (1, 2):
         reader.recurring(data)
         assert reader.asked == asked
+
+
+def test_no_forged_letter_shifts_the_fields_of_a_genuine_one() -> None:
+    reader, nonce = Reader(), bytes(range(31)) + b"\x20"
+    reader.recurring(written(nonce=b"\x20" * 32))  # 0x20 is also what stands before it: its length
+    assert reader.recurring(written(nonce=nonce)).nonce == nonce
 
 
 def test_what_cannot_be_renewed_is_read(reader: Reader) -> None:

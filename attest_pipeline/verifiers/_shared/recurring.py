@@ -95,8 +95,8 @@ def renewed_claims(lasting: Claims, fields: Mapping[str, FieldValue], logs: tupl
 
 def _places(data: bytes, fields: Sequence[bytes]) -> list[slice] | None:
     """Where the fields stand, in their order; None if one is short, stands more than once, or overlaps another."""
-    if any(len(field) < _FIELD or data.count(field) != 1 for field in fields):
-        return None
+    if any(len(field) < _FIELD or not 0 <= data.find(field) == data.rfind(field) for field in fields):
+        return None  # also where it overlaps itself: a field of the bytes that say its length seems to begin with them
     spans = [slice(start, start + len(field)) for start, field in zip(map(data.find, fields), fields, strict=True)]
     return spans if all(one.stop <= other.start for one, other in pairwise(_ascending(spans))) else None
 
