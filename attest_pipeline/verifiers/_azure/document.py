@@ -23,8 +23,12 @@ _Octets = list[Annotated[int, Meta(ge=0, le=255)]]
 
 
 class Document(NamedTuple):
-    """What a VM sends: its HCL report, the vTPM's quote over `pcrs`, and `hardware`, the VCEK or the TD quote."""
+    """What a VM sends: its HCL report, the vTPM's quote over `pcrs`, and `hardware`, the VCEK or the TD quote.
 
+    `version` is the JSON's own word, and proven by nothing but what it promises.
+    """
+
+    version: int
     hcl_report: bytes
     message: bytes
     signature: bytes
@@ -80,7 +84,7 @@ def _read_snp(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Snp, _WHAT)
-        return _document(new.hcl_report, new.tpm_quote, _decode_kept(new.vcek))
+        return _document(new, _decode_kept(new.vcek))
     old = strict_json.convert(document, _OldSnp, _WHAT)
     if not old.vcek.isascii():
         raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
@@ -98,7 +102,7 @@ def _renewed_snp(document: Document, fields: Sequence[bytes]) -> Document | None
         message, signature = map(unhexlify, fields)
     except ValueError:
         return None
-    return Document(document.hcl_report, message, signature, document.pcrs, document.hardware)
+    return document._replace(message=message, signature=signature)
 
 
 _recurring_snp: Final = Recurring(_read_snp, _changing, _renewed_snp)
@@ -110,7 +114,7 @@ def read_tdx(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Tdx, _WHAT)
-        return _document(new.hcl_report, new.tpm_quote, decode_base64url(new.td_quote))
+        return _document(new, decode_base64url(new.td_quote))
     old = strict_json.convert(document, _OldTdx, _WHAT)
     return _old_document(old.hcl_report, old.tpm_quote, bytes(old.td_quote))
 
@@ -139,15 +143,16 @@ def _load(data: bytes) -> dict[str, object]:
     return document
 
 
-def _document(hcl_report: str, quote: _Quote, hardware: bytes) -> Document:
+def _document(new: _Snp | _Tdx, hardware: bytes) -> Document:
+    quote = new.tpm_quote
     pcrs = _read_pcrs(tuple(quote.pcrs))
     message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
-    return Document(_decode_kept(hcl_report), message, signature, pcrs, hardware)
+    return Document(new.version, _decode_kept(new.hcl_report), message, signature, pcrs, hardware)
 
 
 def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:
     pcrs = make_pcrs(dict(enumerate(map(bytes, quote.pcrs))))
-    return Document(bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
+    return Document(0, bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._azure.document import Document
 from attest_pipeline.verifiers._azure.hcl import Hcl
 from attest_pipeline.verifiers._tpm.abi import RSASSA, Scheme, Signature
@@ -10,9 +11,29 @@ from attest_pipeline.verifiers._tpm.quote import Proof, prove_quote
 
 SCHEME: Final = Scheme(RSASSA, "sha256")
 CHECKS: Final = ("runtime_data_of_hardware_report", "ak_of_runtime_data", *QUOTE_CHECKS)
-"""What holds once the run-time data is bound and `prove_vtpm` has returned; `challenge` may follow."""
+"""What holds once the run-time data is bound and `prove_vtpm` has returned; `conditional_checks` may follow."""
+_USER_DATA_SINCE: Final = 2
+_USER_DATA_BYTES: Final = 64
 
 
 def prove_vtpm(document: Document, hcl: Hcl, challenge: bytes | None) -> Proof:
     """Prove the quote of the document, whose signature is bare RSASSA over SHA-256. Raises BadEvidence."""
+    if challenge is not None and document.version >= _USER_DATA_SINCE:
+        _check_user_data(hcl, challenge)
     return prove_quote(document.message, Signature(SCHEME, (document.signature,)), document.pcrs, hcl.ak, challenge)
+
+
+def _check_user_data(hcl: Hcl, challenge: bytes) -> None:
+    """From version 2 on the challenge stands in the run-time data too: the hardware's report is as new as the quote.
+
+    Before, a VM may show a report that its hardware gave long ago.
+    """
+    if hcl.fields["user_data"] != challenge.ljust(_USER_DATA_BYTES, b"\0").hex():
+        raise BadEvidence(Reason.CHALLENGE_MISMATCH, "user-data of the run-time data is not the challenge")
+
+
+def conditional_checks(version: int, *, bound: bool) -> tuple[str, ...]:
+    """Checks beyond CHECKS that were made of a document of that version, if a challenge was equal."""
+    if not bound:
+        return ()
+    return ("user_data", "challenge") if version >= _USER_DATA_SINCE else ("challenge",)

@@ -5,23 +5,30 @@ from functools import lru_cache
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd import proof as amd
 from attest_pipeline.verifiers._amd.fields import is_debug
-from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME
+from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, conditional_checks
 from attest_pipeline.verifiers._shared.recurring import renewed_claims
 from attest_pipeline.verifiers._tpm.abi import State
 from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof, lasting_fields, momentary_fields
 from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
 
 
-def make_claims(paravisor: Paravisor, vtpm: Proof, *, bound: bool) -> Claims:
+def make_claims(paravisor: Paravisor, vtpm: Proof, version: int, *, bound: bool) -> Claims:
     """Claims of a proven VM; `bound` says whether a challenge was equal.
 
     The launch measurement is that of the paravisor; the PCRs tell what it started.
     """
-    return renewed_claims(_lasting(paravisor, vtpm.quote.state, vtpm.pcrs, bound), momentary_fields(vtpm.quote))
+    lasting = _lasting(paravisor, vtpm.quote.state, vtpm.pcrs, version, bound)
+    return renewed_claims(lasting, momentary_fields(vtpm.quote))
 
 
 @lru_cache(maxsize=8192)
-def _lasting(paravisor: Paravisor, state: State, pcrs: Pcrs, bound: bool) -> Claims:  # noqa: FBT001 - lru_cache is slow with keywords
+def _lasting(
+    paravisor: Paravisor,
+    state: State,
+    pcrs: Pcrs,
+    version: int,
+    bound: bool,  # noqa: FBT001 - lru_cache is slow with keywords
+) -> Claims:
     """Claims that a VM makes until it measures something new."""
     report, leaf, documents = paravisor.report, paravisor.endorsed.leaf, paravisor.endorsed.documents
     checks = (*amd.CHECKS, *amd.conditional_checks(report, documents), "report_of_paravisor", *CHECKS)
@@ -38,6 +45,7 @@ def _lasting(paravisor: Paravisor, state: State, pcrs: Pcrs, bound: bool) -> Cla
             **paravisor.fields,
             **lasting_fields(state, pcrs, SCHEME),
             "revocation_checked": "crl" in documents,
+            "evidence_version": version,
         },
-        checks=(*checks, "challenge") if bound else checks,
+        checks=(*checks, *conditional_checks(version, bound=bound)),
     )

@@ -42,7 +42,7 @@ class AzSnpVerifier:
         paravisor = prove_paravisor(document.hcl_report, chain_of(document.hardware, endorsements), self._anchors)
         check_current(paravisor.endorsed, now)
         vtpm = prove_vtpm(document, paravisor.hcl, challenge)
-        return make_claims(paravisor, vtpm, bound=challenge is not None)
+        return make_claims(paravisor, vtpm, document.version, bound=challenge is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._azure.hcl import Hcl
-from attest_pipeline.verifiers._azure.vtpm import CHECKS
+from attest_pipeline.verifiers._azure.vtpm import CHECKS, conditional_checks
 from attest_pipeline.verifiers._intel import quote as intel
 from attest_pipeline.verifiers._intel.tcb import Verdict
 from attest_pipeline.verifiers._intel.td import TdReport, is_debug, td_fields, td_measurements
@@ -11,7 +11,7 @@ from attest_pipeline.verifiers._tpm.quote import Proof, lasting_fields, momentar
 
 
 def make_claims(
-    report: TdReport, proof: intel.Proof, verdict: Verdict, hcl: Hcl, vtpm: Proof, *, bound: bool
+    report: TdReport, proof: intel.Proof, verdict: Verdict, hcl: Hcl, vtpm: Proof, version: int, *, bound: bool
 ) -> Claims:
     """Claims of a proven VM; `bound` says whether a challenge was compared and equal.
 
@@ -34,6 +34,7 @@ def make_claims(
             **hcl.fields,
             **lasting_fields(vtpm.quote.state, vtpm.pcrs, vtpm.signature.scheme),
             **momentary_fields(vtpm.quote),
+            "evidence_version": version,
         },
-        checks=(*checks, "challenge") if bound else checks,
+        checks=(*checks, *conditional_checks(version, bound=bound)),
     )

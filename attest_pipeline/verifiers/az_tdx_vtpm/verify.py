@@ -42,7 +42,7 @@ class AzTdxVerifier(DcapVerifier):
         check_stored_report(hcl.hardware, quote, report)
         check_binding(hcl, report.report_data)
         vtpm = prove_vtpm(document, hcl, challenge)
-        return make_claims(report, proof, verdict, hcl, vtpm, bound=challenge is not None)
+        return make_claims(report, proof, verdict, hcl, vtpm, document.version, bound=challenge is not None)
 
     def _quote(self, evidence: Evidence) -> Quote:
         return parse_quote(_document(evidence).hardware)

@@ -106,9 +106,24 @@ def test_the_first_version_of_the_json_is_read_too(site: Lab) -> None:
         document: dict[str, Any] = {"quote": quote, "report": list(parts.hcl_report), "vcek": pem}
     else:
         document = {"tpm_quote": quote, "hcl_report": list(parts.hcl_report), "td_quote": list(parts.hardware)}
-    assert site.verify(site.evidence(document)).fields["extra_data"] == CHALLENGE.hex()
-    second = site.document() | {"version": 2, "hcl_report": b64(parts.hcl_report) + "="}
-    assert site.verify(site.evidence(second)).challenge_verified
+    claims = site.verify(site.evidence(document))
+    assert (claims.fields["extra_data"], claims.fields["evidence_version"]) == (CHALLENGE.hex(), 0)
+
+
+@pytest.mark.parametrize("padding", ["", "="])
+def test_base64url_may_be_padded(site: Lab, padding: str) -> None:
+    document = site.document() | {"hcl_report": b64(site.parts.hcl_report) + padding}
+    assert site.verify(site.evidence(document)).fields["evidence_version"] == 1
+
+
+def test_from_version_2_on_the_hardware_has_seen_the_challenge_too(site: Lab) -> None:
+    runtime = json.dumps(runtime_of(site) | {"user-data": CHALLENGE.hex().upper().ljust(128, "0")}).encode()
+    claims = site.verify(site.evidence(site.document(**rebuilt(site, runtime)) | {"version": 2}))
+    assert claims.checks[-2:] == ("user_data", "challenge")
+    assert claims.fields["evidence_version"] == 2
+    relabelled = site.evidence(site.document() | {"version": 2})
+    assert refusal(site, relabelled) is Reason.CHALLENGE_MISMATCH
+    assert "user_data" not in site.verify(relabelled, challenge=None).checks
 
 
 # ── each link ─────────────────────────────────────────────────────────────────────────────────────────────────────────
