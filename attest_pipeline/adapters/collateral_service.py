@@ -266,7 +266,7 @@ class CollateralService:
                 await self._keep(name, documents, source="directory", at=changed[name])
             except _Older:
                 _log.warning("older collateral refused", extra={"collateral": name})
-            except (BadCollateral, OSError) as error:
+            except (BadCollateral, OSError, Unavailable) as error:
                 _log.error("collateral of the directory refused", extra={"collateral": name, "why": str(error)})
 
     def _needs(self, name: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ checkpoints (SQLite before 3.51.3 can damage a WAL that two connections reset); 
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ import aiosqlite
 import msgspec
 
 from attest_pipeline.collateral.records import Record
-from attest_pipeline.errors import Misconfigured
+from attest_pipeline.errors import Misconfigured, Unavailable
 
 FILE: Final = "collateral.db"
 _VERSION: Final = 1
@@ -24,6 +25,7 @@ _SETTINGS: Final = (
 _TABLE: Final = "CREATE TABLE IF NOT EXISTS record (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID"
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Record)
+_log: Final = logging.getLogger(__name__)
 
 
 class CollateralStore:
@@ -50,20 +52,26 @@ class CollateralStore:
         return cls(database)
 
     async def load(self) -> list[Record]:
-        """Every record, oldest first."""
+        """Every record that can be read, oldest first."""
         rows = await self._database.execute_fetchall("SELECT body FROM record")
         return _records(body for (body,) in rows)
 
     async def save(self, records: Sequence[Record], gone: Iterable[str]) -> None:
-        """Write records and forget others, together; on disk when this returns."""
-        async with self._writing:
-            await self._database.execute("BEGIN IMMEDIATE")
-            await self._database.executemany(
-                "INSERT OR REPLACE INTO record VALUES (?, ?)",
-                [(record.name, _encoder.encode(record)) for record in records],
-            )
-            await self._database.executemany("DELETE FROM record WHERE name = ?", [(name,) for name in gone])
-            await self._database.execute("COMMIT")
+        """Write records and forget others, together; on disk when this returns.
+
+        Raises Unavailable if the disk takes nothing; the next call may succeed.
+        """
+        try:
+            async with self._writing:
+                await self._database.execute("BEGIN IMMEDIATE")
+                await self._database.executemany(
+                    "INSERT OR REPLACE INTO record VALUES (?, ?)",
+                    [(record.name, _encoder.encode(record)) for record in records],
+                )
+                await self._database.executemany("DELETE FROM record WHERE name = ?", [(name,) for name in gone])
+                await self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise Unavailable(f"{FILE}: {error}") from None
 
     async def close(self) -> None:
         """Close the file."""
@@ -71,7 +79,10 @@ class CollateralStore:
 
 
 def read(state: Path) -> list[Record]:
-    """Every record of a store that another process may be writing, oldest first. Raises Misconfigured."""
+    """Every record of a store that another process may be writing, oldest first, but for unreadable ones.
+
+    Raises Misconfigured.
+    """
     path = state / FILE
     if not path.exists():
         return []
@@ -86,7 +97,16 @@ def read(state: Path) -> list[Record]:
 
 
 def _records(bodies: Iterable[bytes]) -> list[Record]:
-    return sorted((_decoder.decode(body) for body in bodies), key=lambda record: record.fetched_at)
+    return sorted(filter(None, map(_decoded, bodies)), key=lambda record: record.fetched_at)
+
+
+def _decoded(body: bytes) -> Record | None:
+    """The record; what is none, or one of another release, is as good as nothing: it is fetched anew."""
+    try:
+        return _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        _log.warning("stored collateral not read", extra={"why": str(error)})
+        return None
 
 
 async def _prepare(database: aiosqlite.Connection) -> None:

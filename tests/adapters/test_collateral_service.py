@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -298,6 +300,22 @@ async def test_the_store_is_as_bounded_as_the_memory(world: World) -> None:
     assert len(collateral_store.read(world.state)) == 1
 
 
+async def test_a_record_that_cannot_be_read_is_fetched_anew(world: World) -> None:
+    async with world.service() as service:
+        await held(service, TDX)
+    with closing(sqlite3.connect(world.state / "collateral.db")) as database:
+        database.execute("UPDATE record SET body = x'00ff'")
+        database.commit()
+    assert collateral_store.read(world.state) == []
+    store = await CollateralStore.open(world.state)
+    try:
+        assert await store.load() == []
+    finally:
+        await store.close()
+    async with world.service() as service:
+        await held(service, TDX)
+
+
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be looked at" * 50, None])
 async def test_a_file_that_is_no_store_stops_the_start(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / collateral_store.FILE
@@ -353,6 +371,20 @@ async def test_a_file_that_is_laid_down_later_is_taken_up_and_a_bad_one_is_not(w
         await held(service, TDX)
         for name in (CRL, "arm-cpak/k"):
             assert isinstance(service.answer(name), Absent)
+
+
+async def test_a_full_disk_stops_neither_the_worker_nor_the_answer(world: World, pki: IntelPki) -> None:
+    async with world.service(offline=True) as service:
+        database = service._store._database
+        await database.execute("PRAGMA max_page_count = 3")
+        lay_down(world.state, {TDX: dcap(pki)})
+        await service.tend()
+        await held(service, TDX)
+        assert not await service._store.load()
+        await database.execute("PRAGMA max_page_count = 1000")
+        lay_down(world.state, {"arm-cpak/key": b"one"})
+        await service.tend()
+        assert [record.name for record in await service._store.load()] == ["arm-cpak/key"]
 
 
 async def test_an_older_file_replaces_nothing(world: World, pki: IntelPki) -> None:
