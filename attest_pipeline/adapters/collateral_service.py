@@ -266,6 +266,9 @@ class CollateralService:
                 await self._keep(name, documents, source="directory", at=changed[name])
             except _Older:
                 _log.warning("older collateral refused", extra={"collateral": name})
+            except _Unready as error:
+                self._directory.forget(name)
+                _log.warning("collateral of the directory waits", extra={"collateral": name, "why": str(error)})
             except (BadCollateral, OSError, Unavailable) as error:
                 _log.error("collateral of the directory refused", extra={"collateral": name, "why": str(error)})
 
@@ -294,12 +297,12 @@ class CollateralService:
         await self._store.save([record], self._records.put(name, record))
 
     def _proof_of(self, name: str, now: int) -> Documents:
-        """Documents that a proof of the name stands on. Raises BadCollateral if they are not at hand."""
+        """Documents that a proof of the name stands on. Raises _Unready if they are not at hand."""
         proof = {}
         for need in self._book.needs(name):
             record = self._records.get(need)
             if record is None or not is_usable(record, now):
-                raise BadCollateral(f"{need} is needed to prove it")
+                raise _Unready(f"{need} is needed to prove it")
             proof[need] = record.documents
         return proof
 
@@ -316,6 +319,10 @@ class CollateralService:
         failure = self._failures.peek(name)
         resting = 0.0 if failure is None else failure.until - now
         return max(1.0, min(max(queued, resting), _BACKOFF_MOST))
+
+
+class _Unready(BadCollateral):
+    """What the collateral is proven with is not at hand yet."""
 
 
 class _Older(BadCollateral):

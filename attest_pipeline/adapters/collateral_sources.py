@@ -131,6 +131,10 @@ class Directory:
         self._seen = found
         return fresh
 
+    def forget(self, name: str) -> None:
+        """Report that name as changed again: nothing could be made of it yet."""
+        self._seen.pop(name, None)
+
     def documents(self, name: str) -> tuple[bytes, ...]:
         """Documents of a name, in order; empty if there are none; blocks on the disk. Raises BadCollateral."""
         paths = self._files().get(name, [])

@@ -387,6 +387,16 @@ async def test_a_full_disk_stops_neither_the_worker_nor_the_answer(world: World,
         assert [record.name for record in await service._store.load()] == ["arm-cpak/key"]
 
 
+async def test_a_file_waits_for_what_it_is_proven_with(world: World, milan: AmdVendor) -> None:
+    given = milan.endorsements()
+    lay_down(world.state, {CRL: given[CRL][0]})
+    async with world.service(offline=True) as service:
+        assert isinstance(service.answer(CRL), Absent)
+        lay_down(world.state, {"amd-chain/milan/ark": given["amd-chain/milan/ark"][0]})
+        await service.tend()
+        assert (await held(service, CRL)).documents == given[CRL]
+
+
 async def test_an_older_file_replaces_nothing(world: World, pki: IntelPki) -> None:
     lay_down(world.state, {TDX: dcap(pki, 30)})
     async with world.service(offline=True) as service:
