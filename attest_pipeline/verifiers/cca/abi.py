@@ -59,7 +59,7 @@ def read_platform_token(data: bytes) -> PlatformToken:
         raise BadEvidence(Reason.MALFORMED, "platform token of a profile that is not supported")
     read_ueid(claims, 256)
     platform = read_platform(claims)
-    return PlatformToken(message, platform, read_platform_additions(claims) if platform.profile == PLATFORM_2 else None)
+    return PlatformToken(message, platform, read_platform_additions(claims, is_2=platform.profile == PLATFORM_2))
 
 
 def read_realm_token(data: bytes, platform_profile: str) -> RealmToken:
@@ -74,7 +74,7 @@ def read_realm_token(data: bytes, platform_profile: str) -> RealmToken:
         raise BadEvidence(Reason.MALFORMED, "realm token of a profile that is not supported")
     is_2 = profile == REALM_2 or (profile is None and platform_profile == PLATFORM_2)
     realm = read_realm(claims, key_sizes=range(1, _MAX_KEY + 1))
-    return RealmToken(message, realm, read_realm_additions(claims) if is_2 else None)
+    return RealmToken(message, realm, read_realm_additions(claims, is_2=is_2))
 
 
 def realm_key(token: RealmToken) -> EcKey:

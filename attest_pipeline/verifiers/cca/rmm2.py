@@ -12,6 +12,8 @@ from attest_pipeline.verifiers._shared.eat import ClaimsSet
 
 _RMSD: Final = 1
 """The one admitted client of the platform token: the Realm Management Security Domain."""
+_DEVICES, _DEVICES_TOKEN = 2404, 44257
+"""Claims of platform and realm that name devices."""
 _MAX_DEVICES: Final = 64
 _MAX_COUNTERSIGNERS: Final = 16
 _MEC_POLICIES: Final[dict[object, str]] = {0: "shared", 1: "private", "shared": "shared", "private": "private"}
@@ -53,10 +55,13 @@ class RealmAdditions(NamedTuple):
     devices: bytes | None
 
 
-def read_platform_additions(claims: ClaimsSet) -> PlatformAdditions:
-    """Additions of a platform whose other claims were read before. Raises BadEvidence(MALFORMED)."""
+def read_platform_additions(claims: ClaimsSet, *, is_2: bool) -> PlatformAdditions | None:
+    """Additions of a platform whose other claims were read before, None before 2.0. Raises BadEvidence(MALFORMED)."""
+    if not is_2:
+        _refuse_before(claims, _DEVICES)
+        return None
     claims.integer(2394, range(_RMSD, _RMSD + 1))
-    devices = claims.optional(lambda label: claims.array(label, range(1, _MAX_DEVICES + 1)), 2404)
+    devices = claims.optional(lambda label: claims.array(label, range(1, _MAX_DEVICES + 1)), _DEVICES)
     return PlatformAdditions(
         manufacturing_config=claims.optional(lambda label: claims.octets(label, range(1025)), 2403),
         components=tuple(_read_component(entry) for entry in claims.array(2399, range(1, 1 << 16))),
@@ -87,14 +92,23 @@ def _read_device(device: object) -> Device:
     )
 
 
-def read_realm_additions(claims: ClaimsSet) -> RealmAdditions:
-    """Additions of a realm whose other claims were read before. Raises BadEvidence(MALFORMED)."""
+def _refuse_before(claims: ClaimsSet, devices: int) -> None:
+    """Refuse devices under a profile that knows none: left alone, they would seem not to be there."""
+    if devices in claims:
+        raise BadEvidence(Reason.MALFORMED, f"claim {devices} in a token of a profile before 2.0")
+
+
+def read_realm_additions(claims: ClaimsSet, *, is_2: bool) -> RealmAdditions | None:
+    """Additions of a realm whose other claims were read before, None before 2.0. Raises BadEvidence(MALFORMED)."""
+    if not is_2:
+        _refuse_before(claims, _DEVICES_TOKEN)
+        return None
     lfa_policy = claims.optional(lambda label: claims.integer(label, range(2)), 44244)
     return RealmAdditions(
         instance_id=read_ueid(claims, 256),
         mec_policy=_read_mec_policy(claims),
         lfa_policy=None if lfa_policy is None else _LFA_POLICIES[lfa_policy],
-        devices=claims.optional(lambda label: claims.octets(label, DIGESTS), 44257),
+        devices=claims.optional(lambda label: claims.octets(label, DIGESTS), _DEVICES_TOKEN),
     )
 
 

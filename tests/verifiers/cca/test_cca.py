@@ -337,6 +337,13 @@ def test_devices_of_platform_or_realm_are_told_and_marked_as_unproven() -> None:
     assert verify(token()).fields["cca-unproven-devices"] is False
 
 
+def test_devices_under_a_profile_that_knows_none_are_malformed() -> None:
+    draft = "tag:arm.com,2023:realm#1.0.0"
+    assert verify(token_2({}, {265: draft})).fields["cca-unproven-devices"] is False
+    assert reason_of(lambda: verify(token_2({}, {265: draft, 44257: bytes(48)}))) is Reason.MALFORMED
+    assert reason_of(lambda: verify(token_2({265: LEGACY, 2404: [DEVICE]}))) is Reason.MALFORMED
+
+
 def test_a_realm_without_profile_has_that_of_a_platform_of_profile_2() -> None:
     assert verify(token_2({}, {265: ABSENT})).fields["cca-realm-mec-policy"] == "private"
     assert reason_of(lambda: verify(token_2({}, {265: ABSENT, 44243: ABSENT}))) is Reason.MALFORMED
