@@ -41,4 +41,4 @@ class Budget:
     def _count(self, now: float) -> None:
         grown = max(0.0, now - self._counted_at) / self._rate.interval
         self._tokens = min(float(self._rate.burst), self._tokens + grown)
-        self._counted_at = max(now, self._counted_at)
+        self._counted_at = now  # also if the clock was set back: else nobody would be asked until it is there again

@@ -152,6 +152,13 @@ def test_a_budget_never_grants_more_than_its_rate() -> None:
     assert gone <= 3 + 1000 / 10 + 1
 
 
+def test_a_clock_that_is_set_back_grants_no_more_and_stops_nobody() -> None:
+    budget, year = Budget(Rate(interval=10.0)), 31_536_000.0
+    budget.spend(2 * year)
+    assert budget.wait(year) == 10.0
+    assert budget.wait(year + 10.0) == 0.0
+
+
 def test_a_vendor_that_asks_for_silence_gets_it() -> None:
     budget = Budget(Rate(interval=1.0, burst=5))
     budget.pause(50.0)
