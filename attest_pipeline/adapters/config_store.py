@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import NotFound, Unavailable
 from attest_pipeline.model import TenantConfig
 from attest_pipeline.owner.tenant import digest, version_of
 from attest_pipeline.ports import Bus
@@ -86,10 +86,17 @@ class ConfigStore:
         self._current: dict[str, Loaded] = {}
 
     async def follow(self) -> None:
-        """Keep the current versions current until the bus drains."""
+        """Keep the current versions current until the bus drains.
+
+        What the store holds of one tenant stops no other: its version before stays in force. The `config` worker reads
+        this too, and is the one that can put it right.
+        """
         async for key, value in self._bus.watch(BUCKET, "current.>"):
             tenant = key.removeprefix("current.")
-            self._current[tenant] = await self.version(tenant, value.decode())
+            try:
+                self._current[tenant] = await self.version(tenant, value.decode(errors="replace"))
+            except NotFound as error:
+                _log.error("configuration not followed", extra={"tenant": tenant, "why": str(error)})
 
     def current(self, tenant: str) -> Loaded | None:
         """Current version of a tenant, if it has one."""
@@ -100,7 +107,7 @@ class ConfigStore:
         return {tenant: loaded.config.version for tenant, loaded in self._current.items()}
 
     async def version(self, tenant: str, version: str) -> Loaded:
-        """A version by its digest. Raises Unavailable if the store does not hold exactly that."""
+        """A version by its digest. Raises Unavailable, and NotFound if the store does not hold exactly that."""
         known = self._versions[tenant]
         if version not in known:
             known[version] = await self._load(tenant, version)
@@ -111,15 +118,22 @@ class ConfigStore:
     async def _load(self, tenant: str, version: str) -> Loaded:
         data = await self._bus.get(BUCKET, _version(tenant, version))
         if data is None:
-            raise Unavailable(f"configuration {version[:12]} of tenant {tenant} is not in the store")
-        config = msgspec.msgpack.decode(data, type=TenantConfig)
+            raise NotFound(f"configuration {version[:12]} of tenant {tenant} is not in the store")
+        config = _decoded(data, f"configuration {version[:12]} of tenant {tenant}")
         if version_of(config) != version or config.tenant != tenant:
-            raise Unavailable(f"configuration {version[:12]} of tenant {tenant} does not have its digest")
+            raise NotFound(f"configuration {version[:12]} of tenant {tenant} does not have its digest")
         names = (name for names in config.endorsements.values() for name in names)
         return Loaded(config, {name: await self._document(tenant, name) for name in names})
 
     async def _document(self, tenant: str, name: str) -> bytes:
         data = await self._bus.get(BUCKET, _document(tenant, name))
         if data is None or digest(data) != name:
-            raise Unavailable(f"document {name[:12]} is not in the store")
+            raise NotFound(f"document {name[:12]} is not in the store")
         return data
+
+
+def _decoded(data: bytes, what: str) -> TenantConfig:
+    try:
+        return msgspec.msgpack.decode(data, type=TenantConfig)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise NotFound(f"{what} is not of this release: {error}") from None

@@ -80,6 +80,28 @@ async def test_a_follower_has_the_current_version_and_every_change(bus: InMemory
     await following
 
 
+@pytest.mark.parametrize("stored", [None, b"\xc1", msgspec.msgpack.encode({"tenant": "gone", "of": "another release"})])
+async def test_a_tenant_whose_version_cannot_be_read_stops_no_other_and_can_be_put_right(
+    bus: InMemoryBus, caplog: pytest.LogCaptureFixture, stored: bytes | None
+) -> None:
+    store = ConfigStore(bus)
+    await bus.put(BUCKET, "current.gone", b"f00d")
+    if stored is not None:
+        await bus.put(BUCKET, "version.gone.f00d", stored)
+    following = asyncio.create_task(store.follow())
+    await config_store.publish(bus, FIRST, DOCUMENTS)
+    await asyncio.sleep(0.01)
+    assert store.versions() == {"acme": FIRST.version}
+    assert "configuration not followed" in caplog.text
+    gone = replace(FIRST, tenant="gone")
+    gone = replace(gone, version=version_of(gone))
+    await config_store.publish(bus, gone, DOCUMENTS)
+    await asyncio.sleep(0.01)
+    assert store.versions() == {"acme": FIRST.version, "gone": gone.version}
+    await bus.stop()
+    await following
+
+
 async def test_an_old_version_can_still_be_had_by_name(bus: InMemoryBus) -> None:
     for config in (FIRST, SECOND):
         await config_store.publish(bus, config, DOCUMENTS)
