@@ -56,10 +56,9 @@ def write_endorsements(directory: Path, endorsements: dict[str, tuple[bytes, ...
 
 def _files(directory: Path, suffix: str) -> list[Path]:
     """Files below a directory; those of editors (`.x.swp`, `x~`) are nobody's configuration, links to nowhere are."""
-    found = (
-        path for path in directory.rglob(f"*{suffix}") if not (path.name.startswith(".") or path.name.endswith("~"))
-    )
-    return sorted(path for path in found if path.is_file() or not path.exists())
+    named = (path for path in files.below(directory) if path.name.endswith(suffix))
+    found = (path for path in named if not (path.name.startswith(".") or path.name.endswith("~")))
+    return [path for path in found if path.is_file() or not path.exists()]
 
 
 def _decoded(path: Path, kind: type[T]) -> T:

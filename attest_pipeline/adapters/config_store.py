@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from attest_pipeline.errors import NotFound, Unavailable
+from attest_pipeline.adapters.nats_config import MAX_PAYLOAD
+from attest_pipeline.errors import Misconfigured, NotFound, Unavailable
 from attest_pipeline.model import TenantConfig
 from attest_pipeline.owner.tenant import digest, version_of
 from attest_pipeline.ports import Bus
@@ -23,6 +24,8 @@ _KEPT: Final = 8
 _REPLACED_SECONDS: Final = 86_400
 """How long a replaced version can still be had. A frame names its version for seconds, and Evidence that comes again is
 judged under the current one."""
+MAX_VALUE: Final = MAX_PAYLOAD - 4096
+"""Bytes of a version, or of one document: what a message of the broker holds beside its headers."""
 _log: Final = logging.getLogger(__name__)
 
 
@@ -31,6 +34,17 @@ class Loaded(NamedTuple):
 
     config: TenantConfig
     documents: Mapping[str, bytes]
+
+
+def check_sizes(config: TenantConfig, documents: Mapping[str, bytes]) -> None:
+    """Raises Misconfigured for a version that could not be stored: it, or one of its documents, fits no message."""
+    size = len(msgspec.msgpack.encode(config))
+    if size > MAX_VALUE:
+        raise Misconfigured(f"{size} bytes of policies and Reference Values; {MAX_VALUE} fit the broker: list fewer")
+    for name, digests in config.endorsements.items():
+        size = max(len(documents[one]) for one in digests)
+        if size > MAX_VALUE:
+            raise Misconfigured(f"endorsement {name} has {size} bytes; {MAX_VALUE} fit the broker")
 
 
 async def publish(bus: Bus, config: TenantConfig, documents: Mapping[str, bytes]) -> None:

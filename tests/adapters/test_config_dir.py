@@ -76,6 +76,12 @@ def test_a_tenants_own_policy_overrides_the_default(directory: Path, defaults: P
     assert [policy.text for policy in _read(directory, defaults).policies] == ["own tdx"]
 
 
+def test_a_file_where_a_directory_belongs_is_not_taken_for_an_empty_one(directory: Path, defaults: Path) -> None:
+    (directory / "endorsements").write_bytes(b"")
+    with pytest.raises(Misconfigured, match="endorsements: Not a directory"):
+        _read(directory, defaults)
+
+
 def test_reference_values_are_read_in_the_order_of_their_files(directory: Path, defaults: Path) -> None:
     for file, name in (("2.json", "second"), ("1.json", "first"), ("notes.txt", "none")):
         _write(directory / "reference-values" / file, json.dumps({**REFERENCES, "name": name}).encode())

@@ -3,16 +3,22 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+import shutil
+import threading
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 from topologies import eventually
 
+from attest_pipeline.adapters import config_store
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.site import Site, add_tenant
 from attest_pipeline.cli.stack import POLICIES
+from attest_pipeline.errors import Misconfigured, Unavailable
+from attest_pipeline.model import TenantConfig
 from attest_pipeline.owner.tenant import TenantSettings
+from attest_pipeline.ports import Bus
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 from workers import config
 from workers._process import Process
@@ -95,6 +101,80 @@ async def test_a_directory_with_a_name_that_is_no_token_is_refused(
         (desk.directory.parent / "a b" / "tenant.json").write_bytes((desk.directory / "tenant.json").read_bytes())
         await eventually(lambda: "configuration refused" in caplog.text, "it was not refused")
     assert await desk.becomes_another_than(None)
+
+
+async def test_what_no_message_can_hold_is_refused_and_stops_no_other_tenant(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await desk.becomes_another_than(None)
+    chain = desk.directory / "endorsements" / "amd-chain" / "milan"
+    chain.parent.mkdir(parents=True)
+    with caplog.at_level(logging.ERROR):
+        chain.write_bytes(bytes(config_store.MAX_VALUE + 1))
+        await eventually(lambda: any("fit the broker" in getattr(one, "why", "") for one in caplog.records), "accepted")
+    chain.unlink()
+    baseline = {
+        "name": "big",
+        "version": "1",
+        "tee": "snp",
+        "values": {"measurement": [f"{n:096x}" for n in range(50_000)]},
+    }
+    (desk.directory / "reference-values").mkdir()
+    caplog.clear()
+    with caplog.at_level(logging.ERROR):
+        (desk.directory / "reference-values" / "big.json").write_text(json.dumps(baseline))
+        await eventually(lambda: any("list fewer" in getattr(one, "why", "") for one in caplog.records), "accepted")
+    add_tenant(desk.site, "other", SETTINGS)
+    await eventually(lambda: desk.version("other") is not None, "the worker has ended")
+    assert desk.version() == first
+
+
+async def test_what_the_store_does_not_take_is_tried_again_and_stops_no_other_tenant(
+    desk: Desk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await desk.becomes_another_than(None)
+    publish = config_store.publish
+
+    async def full(bus: Bus, found: TenantConfig, documents: Mapping[str, bytes]) -> None:
+        if found.tenant == "acme":
+            raise Unavailable("maximum bytes exceeded")
+        await publish(bus, found, documents)
+
+    monkeypatch.setattr(config_store, "publish", full)
+    settings = json.loads((desk.directory / "tenant.json").read_text())
+    (desk.directory / "tenant.json").write_text(json.dumps({**settings, "token_seconds": 61}))
+    add_tenant(desk.site, "other", SETTINGS)
+    await eventually(lambda: desk.version("other") is not None, "the worker has ended")
+    assert "configuration not published yet" in caplog.text
+    monkeypatch.setattr(config_store, "publish", publish)
+    await desk.becomes_another_than(first)
+
+
+async def test_a_configuration_directory_that_is_not_there_is_misconfigured(tmp_path: Path) -> None:
+    bus = InMemoryBus(InMemoryBroker(lambda: 0.0))
+    settings = Settings(config=tmp_path / "nowhere", policies=POLICIES)
+    process = Process(settings=settings, bus=bus, configs=ConfigStore(bus), stopping=asyncio.Event())
+    with pytest.raises(Misconfigured, match="nowhere is no directory"):
+        await config.run(process)
+    await bus.drain()
+
+
+def test_directories_that_go_while_they_are_listed_are_not_seen(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def churn() -> None:
+        while not stop.is_set():
+            (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+            shutil.rmtree(tmp_path / "a")
+
+    churning = threading.Thread(target=churn)
+    churning.start()
+    try:
+        for _ in range(2000):
+            assert all(name.startswith(str(tmp_path)) for name, _, _ in config._state(tmp_path))
+    finally:
+        stop.set()
+        churning.join()
 
 
 def test_a_file_that_is_gone_when_it_is_looked_at_is_not_seen(tmp_path: Path) -> None:
