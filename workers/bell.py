@@ -14,6 +14,9 @@ from workers._process import Process
 
 _OPEN_TICKS: Final = 12
 """Ticks a marker carries: Evidence that waited in the queue is still judged by the epoch it was received in."""
+_AHEAD: Final = 1
+"""Epochs that a clock which was set back a little may have rung before their time; later ones would outlive the rest of
+the marker, and agents attest over the newest."""
 _PATIENCE: Final = 5.0
 """Seconds for the server to answer, after which the process ends and is started again."""
 _log: Final = logging.getLogger(__name__)
@@ -36,7 +39,8 @@ async def run(process: Process) -> None:
 async def ring(process: Process, signer: FileSigner, tenant: str, now: int, period: int) -> None:
     """Store the marker of the epoch that `now` lies in; each tick is open for its epoch and the next."""
     epoch = now // period
-    ticks = await _open_ticks(process, signer, tenant)
+    last = await _open_ticks(process, signer, tenant)
+    ticks = {number: tick for number, tick in last.items() if number <= epoch + _AHEAD}
     if epoch not in ticks:
         start = epoch * period
         ticks[epoch] = Tick(tenant, epoch, secrets.token_bytes(TICK_BYTES), start, start + 2 * period - 1)

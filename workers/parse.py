@@ -239,7 +239,8 @@ class Intake:
         except BadToken as error:
             _log.warning("epoch marker ignored", extra={"tenant": tenant, "why": str(error)})
             return
-        known = self._ticks[tenant] | ticks
+        newest = max(ticks, default=_NO_EPOCH)  # the bell's clock may have been set back
+        known = {epoch: tick for epoch, tick in self._ticks[tenant].items() if epoch <= newest} | ticks
         self._ticks[tenant] = {epoch: known[epoch] for epoch in sorted(known)[-_TICKS_KEPT:]}
 
 

@@ -87,6 +87,20 @@ async def test_a_marker_carries_the_ticks_that_queued_evidence_may_need(tower: T
     assert sorted(ticks) == list(range(START // PERIOD + 8, START // PERIOD + 20))
 
 
+async def test_a_bell_whose_clock_was_set_back_rings_the_epoch_of_now(tower: Tower) -> None:
+    day = 86_400 // PERIOD
+    for number in range(day, day + 20):
+        await tower.ring(START + number * PERIOD)
+    assert max(await tower.ring(START)) == START // PERIOD
+    assert max(await tower.ring(START + PERIOD)) == START // PERIOD + 1
+
+
+async def test_a_clock_that_was_set_back_by_a_little_makes_no_second_tick_for_an_epoch(tower: Tower) -> None:
+    before = await tower.ring(START)
+    await tower.ring(START - 2)
+    assert (await tower.ring(START))[START // PERIOD] == before[START // PERIOD]
+
+
 async def test_a_bell_with_a_new_key_starts_anew_and_says_so(
     tower: Tower, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

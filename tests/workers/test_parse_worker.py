@@ -406,3 +406,10 @@ async def test_old_ticks_are_forgotten(house: House) -> None:
         await house.bus.publish("epoch.acme", marker)
     await house.rest()
     assert sorted(house.intake._ticks["acme"]) == list(range(36, 100))
+
+
+async def test_ticks_of_a_clock_that_was_set_back_since_displace_none_of_now(house: House) -> None:
+    for epoch in range(1000, 1070):
+        await house.bus.publish("epoch.acme", encode_marker([_tick(epoch)], SIGNER))
+    await house.bus.publish("epoch.acme", encode_marker([_tick(1)], SIGNER))
+    await eventually(lambda: set(house.intake._ticks["acme"]) == {1}, "ticks of the future are kept")
