@@ -43,12 +43,20 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return _USAGE
     _process.set_up_logging(settings.log_level)
+    code = 0
     try:
         asyncio.run(_main(arguments[0], settings))
-    except AttestationError as error:
-        print(error, file=sys.stderr)
-        return _USAGE if isinstance(error, Misconfigured) else _INFRASTRUCTURE
-    return 0
+    except* AttestationError as group:  # alone, or out of the task groups of `parse`
+        first = _first(group)
+        print(first, file=sys.stderr)
+        code = _USAGE if isinstance(first, Misconfigured) else _INFRASTRUCTURE
+    return code
+
+
+def _first(error: Exception) -> Exception:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from attest_pipeline.adapters import metrics
 from attest_pipeline.adapters.config_store import ConfigStore
+from attest_pipeline.errors import Misconfigured
 from attest_pipeline.ports import Bus
 from workers._settings import Settings
 
@@ -108,11 +109,18 @@ async def health_endpoint(port: int, process: Process) -> AsyncIterator[None]:
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
+        await _listen(runner, port)
         yield
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, port: int) -> None:
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+    except OSError as error:
+        raise Misconfigured(f"ATTEST_HEALTH_PORT: {port} cannot be listened on: {error.strerror}") from None
 
 
 async def _healthy(request: web.Request) -> web.Response:

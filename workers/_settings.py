@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -37,7 +37,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     health_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     frame: Annotated[int, Meta(ge=1, le=256)] = 64
     attempts: Annotated[int, Meta(ge=4)] = 6
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     def path(self, name: str) -> Path:
         """A path that this kind cannot do without. Raises Misconfigured."""

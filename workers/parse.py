@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from attest_pipeline import freshness, subjects
-from attest_pipeline.adapters import metrics
+from attest_pipeline.adapters import files, metrics
 from attest_pipeline.adapters.collateral_cache import CollateralCache
 from attest_pipeline.adapters.config_store import Loaded
 from attest_pipeline.adapters.site import read_nonce_key
@@ -247,13 +247,14 @@ class Intake:
 async def run(process: Process, handoff: Handoff | None = None) -> None:
     """Run the parse stage; frames go to match over the bus unless a handoff says otherwise."""
     nonce_key = read_nonce_key(process.settings.path("nonce_key"))
+    bell_keys = process.settings.path("bell_keys")
     collateral = CollateralCache(process.clock) if process.settings.collateral else None
     intake = Intake(
         process,
         Versioned(process.configs, lambda loaded: _stage(loaded, nonce_key, collateral)),
         handoff or forward(process.bus, subjects.STAGE_CLAIMS),
         nonce_key=nonce_key,
-        bell_keys=msgspec.json.decode(process.settings.path("bell_keys").read_bytes(), type=Jwks).keys,
+        bell_keys=files.decode_json(bell_keys, files.read(bell_keys), Jwks).keys,
         collateral=collateral,
     )
     while not process.configs.versions():  # without any, each delivery would be wasted

@@ -18,11 +18,11 @@ from topologies import eventually
 from attest_pipeline.adapters import config_store, metrics
 from attest_pipeline.adapters.config_store import ConfigStore
 from attest_pipeline.adapters.nats_bus import NatsBus
-from attest_pipeline.errors import Unavailable
+from attest_pipeline.errors import Misconfigured, Unavailable
 from attest_pipeline.owner.tenant import version_of
 from attest_pipeline.testing import InMemoryBroker, InMemoryBus
 from workers import __main__ as command
-from workers import _process
+from workers import _process, parse
 from workers._process import JsonLines, Process, health_endpoint, run_until_stopped, run_until_told
 from workers._settings import Settings
 
@@ -131,6 +131,39 @@ def test_a_broker_that_is_away_is_an_infrastructure_error(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(NatsBus, "connect", connect)
     assert command.main(["match"]) == 4
+
+
+@pytest.mark.usefixtures("quiet_logging")
+def test_an_error_out_of_a_task_group_is_one_line_and_its_own_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def lost(*_: object) -> None:
+        async with asyncio.TaskGroup(), asyncio.TaskGroup():
+            raise Unavailable("the consumer is missing")
+
+    monkeypatch.setattr(command, "_main", lost)
+    assert command.main(["parse"]) == 4
+    assert capsys.readouterr().err == "the consumer is missing\n"
+
+
+async def test_a_port_that_is_taken_is_misconfigured(process: Process) -> None:
+    (port,) = free_ports(1)
+    async with health_endpoint(port, process):
+        with pytest.raises(Misconfigured, match=f"ATTEST_HEALTH_PORT: {port} cannot be listened on"):
+            async with health_endpoint(port, process):
+                pass
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+async def test_bell_keys_that_cannot_be_read_are_misconfigured(
+    process: Process, tmp_path: Path, content: bytes | None
+) -> None:
+    (tmp_path / "nonce.key").write_bytes(bytes(32))
+    if content is not None:
+        (tmp_path / "bell.jwks.json").write_bytes(content)
+    settings = Settings(nonce_key=tmp_path / "nonce.key", bell_keys=tmp_path / "bell.jwks.json")
+    with pytest.raises(Misconfigured, match=r"bell\.jwks\.json"):
+        await parse.run(replace(process, settings=settings))
 
 
 @pytest.mark.usefixtures("quiet_logging")

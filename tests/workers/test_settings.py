@@ -33,6 +33,7 @@ def test_names_become_fields_and_other_programs_names_are_left_alone() -> None:
         ("ATTEST_ATTEMPTS", "3"),
         ("ATTEST_EPOCH_SECONDS", "0"),
         ("ATTEST_HEALTH_PORT", "65536"),
+        ("ATTEST_LOG_LEVEL", "loud"),
     ],
 )
 def test_an_unknown_name_or_a_wrong_value_is_misconfigured(name: str, value: str) -> None:
