@@ -66,11 +66,11 @@ def plain(value: object) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> "Table":
-    """A table of untrusted values: no markup, no control characters, null as an empty cell."""
+    """A table of untrusted values: whole, no markup, no control characters, null as an empty cell."""
     from rich.table import Table  # noqa: PLC0415 - a stream of machines never needs it
     from rich.text import Text  # noqa: PLC0415 - the same
 
     made = Table(*columns, title=Text(plain(title)))
     for row in rows:
-        made.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+        made.add_row(*(Text("" if cell is None else plain(cell), overflow="fold") for cell in row))
     return made

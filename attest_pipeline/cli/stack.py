@@ -171,6 +171,18 @@ class Stack:
             for worker in self.workers:
                 await _ready(session, worker, frozenset(self._tenants), self._site.logs)
 
+    async def ready_unless(self, told: asyncio.Event) -> bool:
+        """Start, and whether everything works: not if told to stop before. Raises Unavailable or Misconfigured."""
+        starting, waiting = asyncio.create_task(self.start()), asyncio.create_task(told.wait())
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if starting.done():
+            starting.result()
+            return True
+        starting.cancel()
+        await asyncio.wait({starting})
+        return False
+
     async def durability(self) -> str:
         """What a PubAck survives, as the running broker says: power loss, or only a process kill."""
         return await durability(self._plan.monitor)
@@ -298,10 +310,13 @@ async def running(site: Site, plan: Plan) -> AsyncIterator[Stack]:
 async def _ready(session: aiohttp.ClientSession, worker: Worker, tenants: frozenset[str], logs: Path) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + _READY_SECONDS
+    trouble = "does not work"
     while loop.time() < deadline:
         with contextlib.suppress(aiohttp.ClientError):
             async with session.get(f"http://127.0.0.1:{worker.health}/healthz") as answer:
-                if tenants <= (await answer.json())["tenants"].keys():
-                    return
+                missing = tenants - (await answer.json())["tenants"].keys()
+            if not missing:
+                return
+            trouble = f"has no configuration of {', '.join(sorted(missing))}"
         await asyncio.sleep(0.05)
-    raise Unavailable(f"worker {worker.name} does not work after {_READY_SECONDS:.0f} s; see {logs / worker.name}.log")
+    raise Unavailable(f"worker {worker.name} {trouble} after {_READY_SECONDS:.0f} s; see {logs / worker.name}.log")

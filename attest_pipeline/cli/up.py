@@ -9,13 +9,13 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from attest_pipeline.adapters.site import DEFAULT_TENANT, Site, claimed, ensure, issuer
 from attest_pipeline.cli.inputs import AgentsOption, GatewaysOption
 from attest_pipeline.cli.output import Output, OutputOption, emit
 from attest_pipeline.cli.simulate import TENANT, evidence_directory
-from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, gateways_of, running
+from attest_pipeline.cli.stack import FUSED, ROOT, STAGES, Plan, Stack, agents_of, gateways_of
 
 _PORT: Final = 4222
 _MONITOR: Final = 8222
@@ -63,20 +63,25 @@ async def _keep(site: Site, plan: Plan, output: Output) -> None:
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     console = Console(stderr=True)
     console.print("starting …")
-    async with running(site, plan) as stack:
-        if output is Output.JSON:
-            emit(await _described(site, stack))
-        else:
-            await _introduce(console, site, plan, stack)
-        await told.wait()
+    stack = Stack(site, plan)
+    try:
+        if await stack.ready_unless(told):
+            if output is Output.JSON:
+                emit(await _described(site, plan, stack))
+            else:
+                await _introduce(console, site, plan, stack)
+            await told.wait()
         console.print("draining …")
+    finally:
+        await stack.stop()
     console.print("drained; the state is kept in", str(site.root))
 
 
-async def _described(site: Site, stack: Stack) -> dict[str, object]:
+async def _described(site: Site, plan: Plan, stack: Stack) -> dict[str, object]:
     metrics = {worker.name: f"http://127.0.0.1:{worker.health}/metrics" for worker in stack.workers}
     return {
         "broker": stack.broker.url,
+        "monitor": _monitor(plan),
         "metrics": metrics,
         "logs": str(site.logs),
         "durability": await stack.durability(),
@@ -84,8 +89,8 @@ async def _described(site: Site, stack: Stack) -> dict[str, object]:
 
 
 async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> None:
-    table = Table("process", "listens on", "log")
-    table.add_row("nats-server", stack.broker.url, f"{site.broker}/nats-server.log")
+    table = Table("process", "listens on", Column("log", overflow="fold"))
+    table.add_row("nats-server", f"{stack.broker.url}\n{_monitor(plan)}", f"{site.broker}/nats-server.log")
     for worker in stack.workers:
         table.add_row(worker.name, f"http://127.0.0.1:{worker.health}/metrics", f"{site.logs}/{worker.name}.log")
     console.print(table)
@@ -97,6 +102,11 @@ async def _introduce(console: Console, site: Site, plan: Plan, stack: Stack) -> 
     console.print(f"  {verify}", soft_wrap=True)
     for gateway in plan.gateways[:1]:
         console.print(f"  {_batch(site, gateway)}", soft_wrap=True)
+
+
+def _monitor(plan: Plan) -> str:
+    """Where the broker tells of itself."""
+    return f"http://127.0.0.1:{plan.monitor}/varz"
 
 
 def _has_simulated(site: Site) -> bool:

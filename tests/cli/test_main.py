@@ -1,14 +1,16 @@
 """What holds for every sub-command: exit codes, one line for an error, and a quick start."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command import Attest
+from rich.console import Console
 
 from attest_pipeline.cli import COMMANDS
-from attest_pipeline.cli.output import TimedOut, exit_code, plain
+from attest_pipeline.cli.output import TimedOut, exit_code, plain, table
 from attest_pipeline.errors import BadEvidence, Misconfigured, Reason, Unavailable
 from attest_pipeline.jws import BadToken
 
@@ -28,6 +30,12 @@ COMMAND = str(Path(sys.executable).parent / "attest")
 )
 def test_exit_codes_never_change(error: Exception, code: int) -> None:
     assert exit_code(error) == code
+
+
+def test_a_table_shows_what_is_long_to_its_last_character() -> None:
+    told, digest = io.StringIO(), "".join(f"{number:04x}" for number in range(32))
+    Console(file=told, width=80).print(table("t", ("", ""), [("digest", digest)]))
+    assert digest in "".join(line.split("│")[-2].strip() for line in told.getvalue().splitlines() if "│" in line)
 
 
 def test_help_lists_every_sub_command(attest: Attest) -> None:

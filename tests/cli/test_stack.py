@@ -112,7 +112,7 @@ async def test_the_stack_says_what_an_ack_survives(stack: Stack) -> None:
 async def test_what_does_not_become_ready_is_named_with_its_log(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_READY_SECONDS", 0.2)
     monkeypatch.setattr(stack, "_tenants", ["default", "nobody"])
-    with pytest.raises(Unavailable, match=r"worker config-0 does not work .* see .*config-0\.log"):
+    with pytest.raises(Unavailable, match=r"worker config-0 has no configuration of nobody .* see .*config-0\.log"):
         await stack.ready()
 
 

@@ -57,6 +57,9 @@ def test_a_stack_comes_up_judges_drains_and_comes_up_again(
     assert "is affirming" in judged.stdout
     assert code == 0
     assert "drained" in first.said
+    listed = "".join(line.split("│")[3].strip() for line in first.said.splitlines() if line.count("│") == 4)
+    assert f"{site.logs}/config-0.log" in listed, "a path was cut short"
+    assert f"http://127.0.0.1:{first.port + 4000}/varz" in first.said
     keys = site.jwks.read_bytes()
     again: list[subprocess.CompletedProcess[str]] = []
     file = _evidence(vendors[0], tmp_path / "second.json")
@@ -69,6 +72,7 @@ def test_a_stack_comes_up_judges_drains_and_comes_up_again(
     assert [one.returncode for one in again] == [0]
     said = done.json()
     assert (said["broker"], said["durability"]) == (f"nats://127.0.0.1:{port}", "power loss")
+    assert said["monitor"] == f"http://127.0.0.1:{port + 4000}/varz"
     assert list(said["metrics"]) == ["config-0", "bell-1", "all-2"]
     assert site.jwks.read_bytes() == keys
 
@@ -80,6 +84,29 @@ def _visit(site: Site, file: Path, port: int, done: list[subprocess.CompletedPro
     while listening not in (site.broker / "nats-server.conf").read_text() and time.monotonic() < deadline:
         time.sleep(0.05)
     done.append(_submitted(site, file))
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.integration
+def test_ctrl_c_ends_a_stack_that_does_not_come_up(attest: Attest, tmp_path: Path) -> None:
+    site = Site(tmp_path / "state")
+    ensure(site)
+    (site.config / "default" / "tenant.json").write_text("{")
+    presser = threading.Thread(target=_interrupt_once, args=(site.logs / "config-0.log", "configuration refused"))
+    presser.start()
+    began = time.monotonic()
+    done = attest("up", "--state", site.root, "--port", port_of_a_stack())
+    presser.join()
+    assert done.code == 0, done.err
+    assert time.monotonic() - began < 20
+    assert "drained" in done.err
+
+
+def _interrupt_once(log: Path, word: str) -> None:
+    """Ctrl-C in this process, once a log says that word."""
+    deadline = time.monotonic() + 20
+    while not (log.exists() and word in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
     os.kill(os.getpid(), signal.SIGINT)
 
 
