@@ -64,7 +64,7 @@ def _state(*roots: Path) -> frozenset[tuple[str, int, int]]:
     for root in roots:
         with contextlib.suppress(Misconfigured):  # `publish` says what cannot be read
             for path in files.below(root):
-                with contextlib.suppress(FileNotFoundError):  # an editor's file, gone since it was listed
+                with contextlib.suppress(OSError):  # an editor's file, gone since it was listed, or a link to itself
                     stat = path.stat()
                     found.add((str(path), stat.st_mtime_ns, stat.st_size))
     return frozenset(found)

@@ -7,8 +7,9 @@
 <tenant>/trust-anchors/<vendor>/*.pem    public keys of simulated vendors (development only)
 """
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,10 +34,12 @@ def read(
 ) -> tuple[TenantConfig, dict[str, bytes]]:
     """Configuration version of one tenant directory, and its documents by digest. Raises Misconfigured."""
     settings = _decoded(directory / "tenant.json", TenantSettings)
+    policies = [_policy(directory, default_policies, tee, vet) for tee in settings.tees]
+    _check_names(directory / "policies", default_policies, settings.tees)
     return assemble(
         checked_name(directory.name),
         settings,
-        policies=[_policy(directory, default_policies, tee, vet) for tee in settings.tees],
+        policies=policies,
         reference_values=[
             _decoded(path, ReferenceValueSet) for path in _files(directory / "reference-values", ".json")
         ],
@@ -65,13 +68,25 @@ def _decoded(path: Path, kind: type[T]) -> T:
     return files.decode_json(path, files.read(path), kind)
 
 
+def _check_names(directory: Path, default_policies: Path, tees: Collection[str]) -> None:
+    """Raises Misconfigured for a policy that would be passed over for a default, because its name has a slip.
+
+    That of a TEE which is not admitted may stay, and so may tests.
+    """
+    for path in _files(directory, ".rego"):
+        tee = path.relative_to(directory).as_posix().removesuffix(".rego")
+        if not (tee in tees or (default_policies / tee / f"{tee}.rego").exists() or tee.endswith("_test")):
+            raise Misconfigured(f"{path} is the policy of no TEE: write its name as <tee>.rego")
+
+
 def _policy(directory: Path, default_policies: Path, tee: str, vet: Callable[[str], Policy]) -> Policy:
     own = directory / "policies" / f"{tee}.rego"
-    path = own if own.exists() else default_policies / tee / f"{tee}.rego"
-    if not path.exists():
+    path = own if os.path.lexists(own) else default_policies / tee / f"{tee}.rego"
+    if path != own and not path.exists():
         raise Misconfigured(f"no policy for TEE {tee!r}: neither {own} nor a default exists")
+    text = files.read(path)
     try:
-        return vet(files.read(path).decode())
+        return vet(text.decode())
     except (Misconfigured, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path}: {error}") from None
 

@@ -76,6 +76,28 @@ def test_a_tenants_own_policy_overrides_the_default(directory: Path, defaults: P
     assert [policy.text for policy in _read(directory, defaults).policies] == ["own tdx"]
 
 
+def test_a_policy_that_is_a_link_to_nowhere_is_not_passed_over_for_the_default(directory: Path, defaults: Path) -> None:
+    (directory / "policies").mkdir()
+    (directory / "policies" / "tdx.rego").symlink_to(directory / "nowhere")
+    with pytest.raises(Misconfigured, match=r"policies/tdx\.rego: No such file"):
+        _read(directory, defaults)
+
+
+@pytest.mark.parametrize("name", ["txd.rego", "TDX.rego", "old/tdx.rego"])
+def test_a_policy_whose_name_has_a_slip_is_not_passed_over_for_the_default(
+    directory: Path, defaults: Path, name: str
+) -> None:
+    _write(directory / "policies" / name, b"own tdx")
+    with pytest.raises(Misconfigured, match=f"{name} is the policy of no TEE"):
+        _read(directory, defaults)
+
+
+def test_tests_of_policies_and_policies_of_other_tees_may_lie_beside(directory: Path, defaults: Path) -> None:
+    for name in ("tdx_test.rego", "snp.rego", ".tdx.rego.swp", "tdx.rego~"):
+        _write(directory / "policies" / name, b"bad")
+    assert [policy.text for policy in _read(directory, defaults).policies] == ["default tdx"]
+
+
 def test_a_file_where_a_directory_belongs_is_not_taken_for_an_empty_one(directory: Path, defaults: Path) -> None:
     (directory / "endorsements").write_bytes(b"")
     with pytest.raises(Misconfigured, match="endorsements: Not a directory"):

@@ -180,4 +180,5 @@ def test_directories_that_go_while_they_are_listed_are_not_seen(tmp_path: Path) 
 def test_a_file_that_is_gone_when_it_is_looked_at_is_not_seen(tmp_path: Path) -> None:
     (tmp_path / "there").write_bytes(b"x")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
     assert {Path(name).name for name, _, _ in config._state(tmp_path)} == {"there"}
