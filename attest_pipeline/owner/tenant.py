@@ -18,6 +18,8 @@ _TOKEN_SECONDS: Final = range(60, 7 * 86400 + 1)
 _REGISTERS: Final = range(32)
 _DIGEST: Final = re.compile(r"(?:[0-9a-f]{2}){20,64}")
 """SHA-1 to SHA-512."""
+_UPPER: Final = re.compile(r"(?=[0-9a-f]*[A-F])[0-9A-Fa-f]{64,}")
+"""Hexadecimal of 32 bytes or more, with a digit in upper case."""
 _PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----\s([A-Za-z0-9+/=\s]+)-----END")
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -100,8 +102,18 @@ def _check(config: TenantConfig) -> None:
     if empty:
         raise Misconfigured(f"Reference Value Set {empty[0]!r} lists no value for a claim: it would match nothing")
     for reference in config.reference_values:
+        _check_values(reference)
         for name, allowed in reference.logs.items():
             _check_allow_list(f"Reference Value Set {reference.name!r}, log {name}", allowed)
+
+
+def _check_values(reference: ReferenceValueSet) -> None:
+    """Claims are in lower case, so that a digest in upper case would match nothing."""
+    for claim, allowed in reference.values.items():
+        wrong = [value for value in allowed if isinstance(value, str) and _UPPER.fullmatch(value)]
+        if wrong:
+            where = f"Reference Value Set {reference.name!r}, {claim}"
+            raise Misconfigured(f"{where}: {wrong[0][:80]!r} matches nothing; write hexadecimal in lower case")
 
 
 def _check_allow_list(where: str, allowed: AllowList) -> None:

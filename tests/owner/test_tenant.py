@@ -73,6 +73,11 @@ def test_equal_configurations_have_one_version_and_any_change_makes_another() ->
         ({}, {"reference_values": [_references(), _references()]}, "same name and version"),
         ({}, {"reference_values": [_references(values={})]}, "lists no value"),
         ({}, {"reference_values": [_references(values={"mrtd": ()})]}, "lists no value"),
+        (
+            {},
+            {"reference_values": [_references(values={"mrtd": ("ab" * 48, "AB" * 48)})]},
+            "mrtd: 'ABAB.* in lower case",
+        ),
         ({}, {"reference_values": [_allowing((), ("ab" * 32,))]}, "'web', log ima names no register"),
         ({}, {"reference_values": [_allowing((10, 32), ("ab" * 32,))]}, "a register that no TEE has"),
         ({}, {"reference_values": [_allowing((-1,), ("ab" * 32,))]}, "a register that no TEE has"),
