@@ -100,6 +100,14 @@ class _GuardedResolver(AbstractResolver):
         await self._inner.close()
 
 
+def _check_labels(host: str) -> None:
+    """Raises Refused for a name that no resolver can be asked for: the socket module fails on it by other means."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise Refused(f"{host[:80]} is no host name: each of its labels has 1 to 63 characters") from None
+
+
 class GuardedClient:
     """One HTTP session for public hosts; construct it inside the running loop and close it, or use `async with`.
 
@@ -171,12 +179,13 @@ class GuardedClient:
         return Answer(response.status, response.headers, content[: self._read_limit], complete)
 
     def _check_literal(self, host: str) -> None:
-        """Addresses written into the URL never reach the resolver, so they are checked here."""
+        """Addresses written into the URL never reach the resolver, so they are checked here; names for their form."""
         try:
             ip_address(host)
         except ValueError:
             if host.replace(".", "").isdigit():
                 raise Refused(f"{host} is an address in disguise") from None
+            _check_labels(host)
             return
         self._resolver.check("the URL", host)
 

@@ -195,6 +195,8 @@ def test_credentials_of_the_cloud_and_multicast_stay_out_of_reach_of_private_cli
         ("https://2130706433/", "disguise"),
         ("https://127.1/", "disguise"),
         ("https://017700000001/", "disguise"),
+        ("https://hooks..example.test/", "no host name"),
+        (f"https://{'a' * 64}.example.test/", "no host name"),
     ],
 )
 async def test_a_url_is_refused_before_anything_is_resolved(url: str, why: str) -> None:
