@@ -72,6 +72,8 @@ def submit(  # noqa: PLR0913 - options of a command
     known = {"url": _DEFAULT_URL} if state is None else _of_state(Site(state), tenant, agent)
     target = _target(known | {name: value for name, value in given.items() if value is not None})
     collection = wire.decode_collection(inputs.read(file), wire.JSON)
+    if token_file is not None:
+        token_file.touch()  # fails now: a token that could not be written later would be lost, there is no second
     token = asyncio.run(_exchange(target, tenant, agent, collection, lane, wait))
     found = _checked(token, target)
     if found.jti != wire.attestation_id(tenant, agent, collection).hex():

@@ -64,6 +64,16 @@ def test_a_relying_party_gets_the_token_as_a_file(attest: Attest, running: Runni
 
 
 @pytest.mark.integration
+def test_evidence_is_not_sent_where_its_token_could_not_be_written(
+    attest: Attest, running: Running, tmp_path: Path
+) -> None:
+    file = running.evidence(tmp_path)
+    code, _, err = _submit(attest, running, file, "--token-file", str(tmp_path / "nowhere" / "TOKEN"))
+    assert (code, "nowhere/TOKEN: No such file" in err) == (4, True)
+    assert _submit(attest, running, file)[0] == 0, "it was sent, and gets no second result"
+
+
+@pytest.mark.integration
 @pytest.mark.parametrize("lane", ["durable", "interactive"])
 def test_submitted_evidence_gets_its_verdict(attest: Attest, running: Running, tmp_path: Path, lane: str) -> None:
     code, out, err = _submit(attest, running, running.evidence(tmp_path), "--lane", lane)
