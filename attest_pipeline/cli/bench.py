@@ -16,7 +16,7 @@ from attest_pipeline.cli.output import Output, OutputOption, emit, table
 if TYPE_CHECKING:
     from rich.table import Table
 
-bench: Final = typer.Typer(no_args_is_help=True, add_completion=False)
+bench: Final = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure on this machine.")
 
 
 TeeOption = Annotated[Tee, typer.Option(help="TEE of the simulated devices.")]

@@ -89,12 +89,15 @@ def provision(
 
 def compose(
     write: Annotated[bool, typer.Option("--write", help="Write compose.yaml instead of comparing it.")] = False,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Write compose.yaml, or fail if it is not what the tables say."""
     if write:
         COMPOSE.write_text(compose_text())
     elif COMPOSE.read_text() != compose_text():
         raise Misconfigured("compose.yaml is not what the tables say: run `attest compose --write`")
+    if output is Output.JSON:
+        emit({"written": write, "files": [str(COMPOSE)]})
 
 
 def compose_text() -> str:

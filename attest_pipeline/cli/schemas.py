@@ -10,6 +10,7 @@ import typer
 from attest_pipeline import webhook
 from attest_pipeline.attester.client import Nonce
 from attest_pipeline.cli.asyncapi import asyncapi
+from attest_pipeline.cli.output import Output, OutputOption, emit
 from attest_pipeline.cli.stack import ROOT
 from attest_pipeline.cli.yaml_text import yaml_text
 from attest_pipeline.errors import Misconfigured
@@ -47,6 +48,7 @@ ROOTS: Final[Mapping[str, tuple[str, Any]]] = {
 def schemas(
     write: Annotated[bool, typer.Option("--write", help="Write schemas/ instead of comparing it.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail if schemas/ is not what the Structs say.")] = False,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Write schemas/, or fail (as it does unless told otherwise) if it is not what the Structs say."""
     if write and check:
@@ -55,6 +57,8 @@ def schemas(
         _write()
     elif found := drifted():
         raise Misconfigured(f"schemas/ is not what the Structs say ({', '.join(found)}): run `attest schemas --write`")
+    if output is Output.JSON:
+        emit({"written": write, "files": [str(DIRECTORY / name) for name in documents()]})
 
 
 def drifted() -> list[str]:

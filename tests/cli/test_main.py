@@ -38,11 +38,18 @@ def test_a_table_shows_what_is_long_to_its_last_character() -> None:
     assert digest in "".join(line.split("│")[-2].strip() for line in told.getvalue().splitlines() if "│" in line)
 
 
-def test_help_lists_every_sub_command(attest: Attest) -> None:
+def test_help_lists_every_sub_command_and_what_it_does(attest: Attest) -> None:
     done = attest("--help")
     assert done.code == 0
     for name in COMMANDS:
-        assert any(line.split()[1:2] == [name] for line in done.out.splitlines()), name
+        assert any(line.split()[1:2] == [name] and len(line.split()) > 3 for line in done.out.splitlines()), name
+
+
+@pytest.mark.parametrize("name", ["compose", "schemas"])
+def test_what_is_as_the_tables_say_is_told_to_machines_too(attest: Attest, name: str) -> None:
+    done = attest(name, "--output", "json")
+    assert (done.code, done.json()["written"]) == (0, False)
+    assert all(Path(file).is_file() for file in done.json()["files"])
 
 
 @pytest.mark.parametrize("name", COMMANDS)
