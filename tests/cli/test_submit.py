@@ -11,7 +11,7 @@ from attest_pipeline import wire
 from attest_pipeline.adapters import nats_link
 from attest_pipeline.adapters.nats_config import BrokerSpec, Tenant, ensure_credentials, users_of
 from attest_pipeline.adapters.site import Site, ensure
-from attest_pipeline.attester.client import Agent, Results
+from attest_pipeline.attester.client import Agent, NoResult, Results
 from attest_pipeline.cli.simulated import write_tenant
 from attest_pipeline.model import Evidence, EvidenceCollection, SuppliedChallenge
 from attest_pipeline.simulator.device import Fault, Vendor
@@ -173,7 +173,9 @@ def test_a_batch_shows_what_came_in_time(
     hear = Results.token
 
     async def hear_all_but_one(heard: Results, identity: str, seconds: float) -> bytes:
-        return await hear(heard, identity, 0.0 if identity == late else seconds)
+        if identity == late:
+            raise NoResult("it did not come in time")
+        return await hear(heard, identity, seconds)
 
     monkeypatch.setattr(Results, "token", hear_all_but_one)
     code, out, err = _batch(attest, running, f"blade-6={file}", f"blade-7={file}")
