@@ -188,8 +188,8 @@ def _facts(data: bytes, collateral: Collateral) -> Facts:
     document = msgspec.json.decode(data, type=Document)
     crls = (load_crl(text.encode()) for text in (document.pck_crl, document.root_ca_crl))
     return Facts(
-        valid_from=max(collateral.root_crl.this_update, *(window.start for window in collateral.windows)),
-        valid_until=min(collateral.root_crl.next_update, *(window.end for window in collateral.windows)),
+        valid_from=collateral.start,
+        valid_until=collateral.end,
         sequence=(
             collateral.tcb_info.tcb_evaluation_data_number,
             collateral.qe_identity.tcb_evaluation_data_number,

@@ -112,7 +112,7 @@ _TOKENS: Final = (
 # ── quotes and reports ────────────────────────────────────────────────────────────────────────────────────────────────
 def _read_quote(data: bytes) -> None:
     quote = parse_quote(data)
-    parse_certification(quote.certification, quote.version)
+    parse_certification(quote.state.certification, quote.state.version)
 
 
 def _read_spdm(data: bytes) -> None:

@@ -89,7 +89,7 @@ def explain_altered_quotes(book: Book) -> None:
 def prove_parts(data: bytes, root: bytes) -> AttestationKey:
     """Everything of a quote that needs no collateral. Raises BadEvidence."""
     quote = parse_quote(data)
-    proof = prove_attestation_key(quote.certification, quote.version, root)
+    proof = prove_attestation_key(quote.state.certification, quote.state.version, root)
     if not proof.key.verify_raw(quote.signature, quote.signed, "sha256"):
         raise BadEvidence(Reason.BAD_SIGNATURE, "quote")
     return proof

@@ -73,7 +73,7 @@ def explain_unendorsed(book: Book, tee: str, quote: str, reasons: str) -> None:
     """Without collateral that knows its platform a quote is refused, though its chain leads to Intel's root."""
     if reasons != Reason.MALFORMED:
         parsed = parse_quote(book.corpus.read(quote))
-        proof = prove_attestation_key(parsed.certification, parsed.version, INTEL_SGX_ROOT_CA)
+        proof = prove_attestation_key(parsed.state.certification, parsed.state.version, INTEL_SGX_ROOT_CA)
         assert proof.key.verify_raw(parsed.signature, parsed.signed, "sha256")
     if reasons:
         book.note(quote, Outcome.REJECTED, tee, reasons)

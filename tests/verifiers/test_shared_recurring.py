@@ -117,7 +117,7 @@ def test_fields_are_found_in_whatever_order_they_are_named() -> None:
 def test_fields_whose_place_cannot_be_told_are_not_remembered(data: bytes) -> None:
     reader = Reader()
     for asked in (1, 2):
-        reader.recurring(data)
+        reader.recurring(bytes(bytearray(data)))
         assert reader.asked == asked
 
 
@@ -130,6 +130,17 @@ def test_no_forged_letter_shifts_the_fields_of_a_genuine_one() -> None:
 def test_what_cannot_be_renewed_is_read(reader: Reader) -> None:
     assert reader.recurring(written(signature=bytes(32))).signature == bytes(32)
     assert reader.asked == 2
+
+
+def test_the_very_bytes_that_were_read_last_are_not_looked_at_again() -> None:
+    reader, data, failing = Reader(), written(nonce=b"n" * 15), b"no letter"
+    assert reader.recurring(data) is reader.recurring(data)
+    with pytest.raises(BadEvidence):
+        reader.recurring(failing)
+    assert reader.recurring(written(nonce=b"m" * 15)).nonce == b"m" * 15
+    with pytest.raises(BadEvidence):
+        reader.recurring(failing)
+    assert reader.recurring(data).nonce == b"n" * 15
 
 
 def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ and lists bytes as numbers; versions 1 and 2 have hexadecimal for the TPM and ba
 """
 
 import base64
-from binascii import hexlify, unhexlify
+from binascii import unhexlify
 from collections.abc import Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Annotated, Final, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -25,7 +26,8 @@ _Octets = list[Annotated[int, Meta(ge=0, le=255)]]
 class Document(NamedTuple):
     """What a VM sends: its HCL report, the vTPM's quote over `pcrs`, and `hardware`, the VCEK or the TD quote.
 
-    `version` is the JSON's own word, and proven by nothing but what it promises.
+    `version` is the JSON's own word, and proven by nothing but what it promises. `texts` are message and signature as
+    they stand in the JSON, of either case; empty if that cannot be told.
     """
 
     version: int
@@ -34,6 +36,7 @@ class Document(NamedTuple):
     signature: bytes
     pcrs: Pcrs
     hardware: bytes
+    texts: Sequence[bytes] = (b"", b"")
 
 
 class _OldQuote(Struct, forbid_unknown_fields=True):
@@ -84,37 +87,31 @@ def _read_snp(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Snp, _WHAT)
-        return _document(new, _decode_kept(new.vcek))
+        return _document(data, new, _decode_kept(new.vcek))
     old = strict_json.convert(document, _OldSnp, _WHAT)
     if not old.vcek.isascii():
         raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
     return _old_document(old.report, old.quote, old.vcek.encode())
 
 
-def _changing(document: Document) -> tuple[bytes, bytes]:
-    """Message and signature of the vTPM's quote, as versions 1 and 2 have them."""
-    return hexlify(document.message), hexlify(document.signature)
-
-
-def _renewed_snp(document: Document, fields: Sequence[bytes]) -> Document | None:
-    """The same document around another quote, if that is hexadecimal and nothing else."""
+def with_quote(document: Document, texts: Sequence[bytes]) -> Document | None:
+    """The same document around another quote of the vTPM, if its texts are hexadecimal and nothing else."""
     try:
-        message, signature = map(unhexlify, fields)
+        message, signature = map(unhexlify, texts)
     except ValueError:
         return None
-    return document._replace(message=message, signature=signature)
+    return document._replace(message=message, signature=signature, texts=texts)
 
 
-_recurring_snp: Final = Recurring(_read_snp, _changing, _renewed_snp)
+_recurring_snp: Final = Recurring(_read_snp, attrgetter("texts"), with_quote)
 
 
-@lru_cache(maxsize=64)
 def read_tdx(data: bytes) -> Document:
     """Document of a VM on TDX; `hardware` is its TD quote. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED)."""
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Tdx, _WHAT)
-        return _document(new, decode_base64url(new.td_quote))
+        return _document(data, new, decode_base64url(new.td_quote))
     old = strict_json.convert(document, _OldTdx, _WHAT)
     return _old_document(old.hcl_report, old.tpm_quote, bytes(old.td_quote))
 
@@ -143,11 +140,12 @@ def _load(data: bytes) -> dict[str, object]:
     return document
 
 
-def _document(new: _Snp | _Tdx, hardware: bytes) -> Document:
+def _document(data: bytes, new: _Snp | _Tdx, hardware: bytes) -> Document:
     quote = new.tpm_quote
     pcrs = _read_pcrs(tuple(quote.pcrs))
     message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
-    return Document(new.version, _decode_kept(new.hcl_report), message, signature, pcrs, hardware)
+    texts = (b"", b"") if b"\\" in data else (quote.message.encode(), quote.signature.encode())
+    return Document(new.version, _decode_kept(new.hcl_report), message, signature, pcrs, hardware, texts)
 
 
 def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:

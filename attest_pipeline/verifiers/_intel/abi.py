@@ -3,12 +3,15 @@
 Source: Intel SGX ECDSA QuoteLibReference (quote v3), Intel TDX DCAP Quoting Library API, appendix A.3 (quote v4, v5).
 """
 
+from collections.abc import Sequence
 from enum import IntEnum
-from functools import lru_cache
-from struct import Struct
+from struct import Struct as Layout
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 MAX_QUOTE: Final = 64 * 1024
 INTEL_QE_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
@@ -18,12 +21,12 @@ _TEE_TDX: Final = 0x81
 _QE_REPORT_CERTIFICATION: Final = 6
 _PCK_CHAIN: Final = 5
 
-_HEADER: Final = Struct("<HHIHH16s20s")
-_BODY_HEAD: Final = Struct("<HI")
-_LENGTH: Final = Struct("<I")
-_CERTIFICATION: Final = Struct("<HI")
-_QE_HEAD: Final = Struct("<384s64sH")
-_SGX_REPORT: Final = Struct("<16s4s12x16s16s32s32x32s32x64sHHH42x16s64s")
+_HEADER: Final = Layout("<HHIHH16s20s")
+_BODY_HEAD: Final = Layout("<HI")
+_LENGTH: Final = Layout("<I")
+_CERTIFICATION: Final = Layout("<HI")
+_QE_HEAD: Final = Layout("<384s64sH")
+_SGX_REPORT: Final = Layout("<16s4s12x16s16s32s32x32s32x64sHHH42x16s")
 
 
 class BodyType(IntEnum):
@@ -35,24 +38,40 @@ class BodyType(IntEnum):
 
 
 _BODY_SIZE: Final = {BodyType.SGX: 384, BodyType.TD_1_0: 584, BodyType.TD_1_5: 648}
+SGX_REPORT_DATA: Final = 320
+_REPORT_DATA: Final = {BodyType.SGX: SGX_REPORT_DATA, BodyType.TD_1_0: 520, BodyType.TD_1_5: 520}
+"""Where the 64 bytes of report_data stand in a body; they are the last of an SGX report."""
+_REPORT_DATA_SIZE: Final = 64
 _FIXED_BODY: Final = {(3, _TEE_SGX): BodyType.SGX, (4, _TEE_TDX): BodyType.TD_1_0}
 _NAMED_BODIES: Final = {BodyType.TD_1_0, BodyType.TD_1_5}
 _OTHER_BODIES: Final = {1, 4}
 """SGX enclaves in quote v5, and TD reports 1.5 with service TDs: defined, and not read here."""
 
 
-class Quote(NamedTuple):
-    """A quote, cut up: `signed` runs from the header to the end of the body, `signature` is r||s over it.
+class State(Struct, frozen=True):
+    """What a TEE quotes until it is changed, and who quotes it: the same in every quote, but for a challenge.
 
-    `certification` is the attestation key and what vouches for it, the same bytes in every quote of a platform.
+    `report` is the body without its report_data. `certification` is the attestation key and what vouches for it.
     """
 
     version: int
     body_type: BodyType
-    body: bytes
-    signed: bytes
-    signature: bytes
+    report: bytes
     certification: bytes
+
+
+class Quote(NamedTuple):
+    """A quote, cut up: `signed` runs from the header to the end of the body, `signature` is r||s over it."""
+
+    signed: bytes
+    report_data: bytes
+    signature: bytes
+    state: State
+
+    @property
+    def place(self) -> int:
+        """Where the signature begins in the bytes of the quote."""
+        return len(self.signed) + _LENGTH.size
 
 
 class Certification(NamedTuple):
@@ -66,7 +85,7 @@ class Certification(NamedTuple):
 
 
 class SgxReport(NamedTuple):
-    """An SGX enclave report, of an application enclave or of the QE (sgx_report.h, report_body_t)."""
+    """An SGX enclave report but for its report_data, of an application enclave or of the QE (sgx_report.h)."""
 
     cpusvn: bytes
     miscselect: bytes
@@ -79,7 +98,6 @@ class SgxReport(NamedTuple):
     isvsvn: int
     configsvn: int
     isvfamilyid: bytes
-    report_data: bytes
 
     @property
     def debug(self) -> bool:
@@ -87,13 +105,15 @@ class SgxReport(NamedTuple):
         return bool(self.attributes[0] & 0b10)
 
 
-@lru_cache(maxsize=64)
 def parse_quote(data: bytes) -> Quote:
     """SGX quote v3, or TDX quote v4 or v5, out of its bytes; zeros after it are allowed, because transports pad.
 
-    Remembered for a moment, because its collateral is asked for first and it is proven right after.
     Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
     """
+    return _recurring(data)
+
+
+def _read_quote(data: bytes) -> Quote:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no quote")
     if len(data) > MAX_QUOTE:
@@ -108,7 +128,22 @@ def parse_quote(data: bytes) -> Quote:
     signature_data = _cut(data, end + _LENGTH.size, length, "signature data")
     if data[end + _LENGTH.size + length :].strip(b"\0"):
         raise BadEvidence(Reason.MALFORMED, "bytes other than zeros after the quote")
-    return Quote(version, body_type, body, data[:end], signature_data[:64], signature_data[64:])
+    at = _REPORT_DATA[body_type]
+    state = State(version, body_type, body[:at] + body[at + _REPORT_DATA_SIZE :], signature_data[64:])
+    return Quote(data[:end], body[at : at + _REPORT_DATA_SIZE], signature_data[:64], state)
+
+
+def _changing(quote: Quote) -> tuple[bytes, bytes]:
+    return quote.report_data, quote.signature
+
+
+def _renewed(quote: Quote, fields: Sequence[bytes]) -> Quote:
+    report_data, signature = fields
+    signed = quote.signed.replace(quote.report_data, report_data)  # where it stands once
+    return Quote(signed, report_data, signature, quote.state)
+
+
+_recurring: Final = Recurring(_read_quote, _changing, _renewed)
 
 
 def parse_certification(data: bytes, version: int) -> Certification:
@@ -129,9 +164,9 @@ def parse_certification(data: bytes, version: int) -> Certification:
     return Certification(key, report, signature, auth, chain)
 
 
-def parse_sgx_report(body: bytes) -> SgxReport:
-    """SGX report out of its 384 bytes."""
-    return SgxReport(*_SGX_REPORT.unpack(body))
+def parse_sgx_report(report: bytes) -> SgxReport:
+    """SGX report out of its 320 bytes before report_data."""
+    return SgxReport(*_SGX_REPORT.unpack(report))
 
 
 def _locate_body(data: bytes, version: int, tee_type: int) -> tuple[BodyType, int]:

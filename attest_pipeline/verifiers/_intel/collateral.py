@@ -20,7 +20,7 @@ from attest_pipeline.verifiers._intel.pck import certificate_named, load_chain
 from attest_pipeline.verifiers._shared.x509 import (
     Crl,
     Path,
-    check_not_revoked,
+    check_not_listed,
     check_window,
     prove_crl,
     public_key,
@@ -59,6 +59,7 @@ class Collateral(msgspec.Struct, frozen=True, eq=False):
 
     `authority` is the key of the PCK CA that issued `pck_crl`; `signers` are the serial numbers of the certificates
     that signed documents or that CRL, none of which the root's CRL may name; `digest` is SHA-256 of the document.
+    All `windows` are open from `start` to `end`.
     """
 
     digest: str
@@ -70,6 +71,8 @@ class Collateral(msgspec.Struct, frozen=True, eq=False):
     root_crl: Crl
     signers: tuple[int, ...]
     windows: tuple[Window, ...]
+    start: datetime
+    end: datetime
 
 
 @lru_cache(maxsize=512)
@@ -90,10 +93,10 @@ def check_collateral(collateral: Collateral, *, now: datetime, minimum: int = 0)
 
     Raises BadEvidence(EXPIRED | NOT_YET_VALID | REVOKED | BAD_ENDORSEMENT).
     """
-    for what, start, end in collateral.windows:
-        check_window(start, end, now, what)
-    for signer in collateral.signers:
-        check_not_revoked(signer, collateral.root_crl, now)
+    if not collateral.start <= now <= collateral.end:
+        for what, start, end in collateral.windows:
+            check_window(start, end, now, what)
+    check_not_listed(collateral.signers, collateral.root_crl)
     tcb_info, identity = collateral.tcb_info, collateral.qe_identity
     number = min(tcb_info.tcb_evaluation_data_number, identity.tcb_evaluation_data_number)
     if number < minimum:
@@ -111,6 +114,16 @@ def _prove(document: Document, digest: str, roots: frozenset[bytes]) -> Collater
         _signed(document.qe_identity, document.qe_identity_signature, qe_path, "QE identity")
     )
     pck_crl = prove_crl(bytes.fromhex(document.pck_crl), crl_path.leaf)
+    root_crl = prove_crl(bytes.fromhex(document.root_ca_crl), root)
+    windows = (
+        Window("TCB info", tcb_info.issue_date, tcb_info.next_update),
+        Window("QE identity", identity.issue_date, identity.next_update),
+        Window("PCK CRL", pck_crl.this_update, pck_crl.next_update),
+        Window("TCB info signing certificate", tcb_path.not_before, tcb_path.not_after),
+        Window("QE identity signing certificate", qe_path.not_before, qe_path.not_after),
+        Window("PCK CRL signing certificate", crl_path.not_before, crl_path.not_after),
+        Window("CRL", root_crl.this_update, root_crl.next_update),
+    )
     return Collateral(
         digest=digest,
         root=public_key(root).spki,
@@ -118,16 +131,11 @@ def _prove(document: Document, digest: str, roots: frozenset[bytes]) -> Collater
         tcb_info=tcb_info,
         qe_identity=identity,
         pck_crl=pck_crl,
-        root_crl=prove_crl(bytes.fromhex(document.root_ca_crl), root),
+        root_crl=root_crl,
         signers=(tcb_path.serials[0], qe_path.serials[0], crl_path.serials[0]),
-        windows=(
-            Window("TCB info", tcb_info.issue_date, tcb_info.next_update),
-            Window("QE identity", identity.issue_date, identity.next_update),
-            Window("PCK CRL", pck_crl.this_update, pck_crl.next_update),
-            Window("TCB info signing certificate", tcb_path.not_before, tcb_path.not_after),
-            Window("QE identity signing certificate", qe_path.not_before, qe_path.not_after),
-            Window("PCK CRL signing certificate", crl_path.not_before, crl_path.not_after),
-        ),
+        windows=windows,
+        start=max(window.start for window in windows),
+        end=min(window.end for window in windows),
     )
 
 

@@ -6,15 +6,25 @@ Source: Intel SGX/TDX DCAP Quote Verification Library, QuoteVerifier and Enclave
 import hashlib
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from attest_pipeline.crypto import EcKey, UnusableKey, load_point
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.verifiers._intel.abi import BodyType, Quote, SgxReport, parse_certification, parse_sgx_report
+from attest_pipeline.verifiers._intel.abi import (
+    SGX_REPORT_DATA,
+    BodyType,
+    Quote,
+    SgxReport,
+    State,
+    parse_certification,
+    parse_sgx_report,
+)
 from attest_pipeline.verifiers._intel.collateral import Collateral, check_collateral, prove_collateral
 from attest_pipeline.verifiers._intel.documents import EnclaveIdentity
 from attest_pipeline.verifiers._intel.pck import Pck, Platform, load_pck
-from attest_pipeline.verifiers._shared.x509 import Path, check_not_revoked, check_window, public_key, signed_path
+from attest_pipeline.verifiers._shared.x509 import Path, check_not_listed, check_window, public_key, signed_path
 
 CHECKS: Final = (
     "collateral_signatures",
@@ -34,7 +44,7 @@ CHECKS: Final = (
 """What holds once `prove_quote` has returned and the TCB is judged."""
 
 
-class AttestationKey(NamedTuple):
+class AttestationKey(Struct, frozen=True, eq=False):
     """A key that a QE says it made, that QE's report, and the PCK (with its path) that vouches for the QE.
 
     `signer` is SHA-256 of the PCK's SubjectPublicKeyInfo, in hexadecimal; `authority` is the key of the CA that issued
@@ -49,10 +59,10 @@ class AttestationKey(NamedTuple):
     authority: bytes
 
 
-class Proof(NamedTuple):
-    """What a quote that holds rests on."""
+class Proof(Struct, frozen=True, eq=False):
+    """What a quote that holds rests on; one object for all of a device, while its state and its collateral last."""
 
-    quote: Quote
+    state: State
     attestation: AttestationKey
     collateral: Collateral
 
@@ -64,14 +74,12 @@ def prove_quote(quote: Quote, document: bytes, roots: frozenset[bytes], *, now: 
     """
     collateral = prove_collateral(document, roots)
     check_collateral(collateral, now=now, minimum=minimum)
-    attestation = prove_attestation_key(quote.certification, quote.version, collateral.root)
+    attestation = prove_attestation_key(quote.state.certification, quote.state.version, collateral.root)
     check_window(attestation.path.not_before, attestation.path.not_after, now, "PCK certificate chain")
-    _check_pck(attestation, collateral, now)
-    _check_platform(quote, attestation.pck.platform, collateral)
-    _check_qe(attestation.qe, collateral.qe_identity)
+    proof = _under_collateral(quote.state, attestation, collateral)
     if not attestation.key.verify_raw(quote.signature, quote.signed, "sha256"):
         raise BadEvidence(Reason.BAD_SIGNATURE, "quote is not signed by its attestation key")
-    return Proof(quote, attestation, collateral)
+    return proof
 
 
 @lru_cache(maxsize=8192)
@@ -87,9 +95,9 @@ def prove_attestation_key(certification: bytes, version: int, root: bytes) -> At
     pck_key = public_key(pck.certificate)
     if not isinstance(pck_key, EcKey) or not pck_key.verify_raw(parts.qe_signature, parts.qe_report, "sha256"):
         raise BadEvidence(Reason.BAD_SIGNATURE, "QE report is not signed by the PCK")
-    report = parse_sgx_report(parts.qe_report)
+    report = parse_sgx_report(parts.qe_report[:SGX_REPORT_DATA])
     bound = hashlib.sha256(parts.attestation_key + parts.qe_auth).digest()
-    if report.report_data != bound + bytes(32):
+    if parts.qe_report[SGX_REPORT_DATA:] != bound + bytes(32):
         raise BadEvidence(Reason.UNBOUND, "QE report does not bind the attestation key")
     try:
         key = load_point("P-256", b"\x04" + parts.attestation_key)
@@ -107,19 +115,28 @@ def _authority(path: Path) -> bytes:
     return issuers[0]
 
 
-def _check_pck(attestation: AttestationKey, collateral: Collateral, now: datetime) -> None:
+@lru_cache(maxsize=8192)
+def _under_collateral(state: State, attestation: AttestationKey, collateral: Collateral) -> Proof:
+    """What quotes of that state rest on besides their signature, under current collateral. Raises BadEvidence."""
+    _check_pck(attestation, collateral)
+    _check_platform(state.body_type, attestation.pck.platform, collateral)
+    _check_qe(attestation.qe, collateral.qe_identity)
+    return Proof(state, attestation, collateral)
+
+
+def _check_pck(attestation: AttestationKey, collateral: Collateral) -> None:
     """The PCK was issued by the CA whose CRL the collateral brings; neither it nor that CA is revoked."""
     if attestation.authority != collateral.authority:
         raise BadEvidence(Reason.BAD_ENDORSEMENT, "PCK CRL is not of the CA that issued the PCK")
     pck, authority = attestation.path.serials[:2]
-    check_not_revoked(pck, collateral.pck_crl, now)
-    check_not_revoked(authority, collateral.root_crl, now)
+    check_not_listed((pck,), collateral.pck_crl)
+    check_not_listed((authority,), collateral.root_crl)
 
 
-def _check_platform(quote: Quote, platform: Platform, collateral: Collateral) -> None:
+def _check_platform(body_type: BodyType, platform: Platform, collateral: Collateral) -> None:
     """The collateral speaks of this TEE and of this kind of platform."""
     tcb_info, identity = collateral.tcb_info, collateral.qe_identity
-    sgx = quote.body_type is BodyType.SGX
+    sgx = body_type is BodyType.SGX
     if tcb_info.id != ("SGX" if sgx else "TDX") or identity.id != ("QE" if sgx else "TD_QE"):
         raise BadEvidence(Reason.BAD_ENDORSEMENT, f"collateral is for {tcb_info.id} and {identity.id}")
     if (tcb_info.fmspc, tcb_info.pce_id) != (platform.fmspc, platform.pceid):

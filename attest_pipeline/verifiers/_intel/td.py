@@ -4,17 +4,22 @@ Source: Intel TDX DCAP Quoting Library API, appendix A.3 (TD Quote Body); Intel 
 """
 
 from collections.abc import Mapping
-from struct import Struct
+from functools import lru_cache
+from struct import Struct as Layout
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._intel.abi import BodyType, Quote
 from attest_pipeline.verifiers._intel.documents import TcbInfo
-from attest_pipeline.verifiers._intel.tcb import module_identity
+from attest_pipeline.verifiers._intel.quote import Proof
+from attest_pipeline.verifiers._intel.tcb import Verdict, module_identity
+from attest_pipeline.verifiers._intel.verifier import judge_platform
 
-_TD_1_0: Final = Struct("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s64s")
-_TD_1_5: Final = Struct(_TD_1_0.format + "16s48s")
+_TD_1_0: Final = Layout("<16s48s48s8s8s8s48s48s48s48s48s48s48s48s")
+_TD_1_5: Final = Layout(_TD_1_0.format + "16s48s")
 
 UNDER_DEBUG: Final = 0xFF
 """Group TUD: with any of these bits, DEBUG (bit 0) among them, the host can see into the TD."""
@@ -27,7 +32,7 @@ _MEASUREMENTS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrseam")
 
 
 class TdReport(NamedTuple):
-    """A TD report; the last two fields are None in version 1.0."""
+    """A TD report but for its report_data; the last two fields are None in version 1.0."""
 
     tee_tcb_svn: bytes
     mrseam: bytes
@@ -43,7 +48,6 @@ class TdReport(NamedTuple):
     rtmr1: bytes
     rtmr2: bytes
     rtmr3: bytes
-    report_data: bytes
     tee_tcb_svn2: bytes | None = None
     mrservicetd: bytes | None = None
 
@@ -53,12 +57,30 @@ class TdReport(NamedTuple):
         return self.rtmr0, self.rtmr1, self.rtmr2, self.rtmr3
 
 
-def td_report(quote: Quote) -> TdReport:
-    """TD report of a quote. Raises BadEvidence(MALFORMED) for a quote over anything else."""
-    if quote.body_type is BodyType.SGX:
+class Td(Struct, frozen=True, eq=False):
+    """A TD whose quote was proven, and its TCB; one object while its proof is."""
+
+    report: TdReport
+    proof: Proof
+    verdict: Verdict
+
+
+def check_td(quote: Quote) -> None:
+    """Require a quote over a TD. Raises BadEvidence(MALFORMED)."""
+    if quote.state.body_type is BodyType.SGX:
         raise BadEvidence(Reason.MALFORMED, "quote over an SGX enclave, not over a TD")
-    layout = _TD_1_0 if quote.body_type is BodyType.TD_1_0 else _TD_1_5
-    return TdReport(*layout.unpack(quote.body))
+
+
+@lru_cache(maxsize=8192)
+def judge_td(proof: Proof) -> Td:
+    """TCB of a proven TD, whose TDX module must be the one that Intel signed.
+
+    Raises BadEvidence(IDENTITY_MISMATCH | TCB_NOT_FOUND | BAD_ENDORSEMENT).
+    """
+    layout = _TD_1_0 if proof.state.body_type is BodyType.TD_1_0 else _TD_1_5
+    report = TdReport(*layout.unpack(proof.state.report))
+    check_module(report, proof.collateral.tcb_info)
+    return Td(report, proof, judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2))
 
 
 def check_module(report: TdReport, tcb_info: TcbInfo) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence, FieldValue
-from attest_pipeline.verifiers._intel.abi import BodyType, Quote, parse_certification, parse_quote
+from attest_pipeline.verifiers._intel.abi import BodyType, Quote, State, parse_certification, parse_quote
 from attest_pipeline.verifiers._intel.pck import load_pck
 from attest_pipeline.verifiers._intel.quote import Proof, prove_quote
 from attest_pipeline.verifiers._intel.roots import trusted_roots
@@ -31,8 +31,7 @@ class DcapVerifier:
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """The collateral of the platform that the (unproven) PCK certificate names. Raises BadEvidence."""
-        quote = self._quote(evidence)
-        return _named(quote.certification, quote.version, sgx=quote.body_type is BodyType.SGX)
+        return _named(self._quote(evidence).state)
 
     def _quote(self, evidence: Evidence) -> Quote:
         return parse_quote(evidence.items.get("quote", b""))
@@ -45,10 +44,10 @@ class DcapVerifier:
 
 
 @lru_cache(maxsize=2048)
-def _named(certification: bytes, version: int, *, sgx: bool) -> tuple[EndorsementRef, ...]:
+def _named(state: State) -> tuple[EndorsementRef, ...]:
     """Reference to the collateral that an unproven certification asks for."""
-    pck = load_pck(parse_certification(certification, version).pck_chain)
-    key = f"{'sgx' if sgx else 'tdx'}/{pck.platform.fmspc.hex()}/{pck.authority}"
+    pck = load_pck(parse_certification(state.certification, state.version).pck_chain)
+    key = f"{'sgx' if state.body_type is BodyType.SGX else 'tdx'}/{pck.platform.fmspc.hex()}/{pck.authority}"
     return (EndorsementRef(item=COLLATERAL, kind=EndorsementKind.INTEL_DCAP, key=key),)
 
 
@@ -62,6 +61,7 @@ def check_challenge(report_data: bytes, challenge: bytes | None) -> bool:
     return challenge is not None
 
 
+@lru_cache(maxsize=8192)
 def judge_platform(proof: Proof, tdx: bytes | None = None, tdx_loaded: bytes | None = None) -> Verdict:
     """TCB of the proven platform, with a TD's own SVNs if there is one. Raises BadEvidence(TCB_NOT_FOUND)."""
     platform = proof.attestation.pck.platform
@@ -73,7 +73,7 @@ def platform_fields(proof: Proof, verdict: Verdict) -> dict[str, FieldValue]:
     """Claims about the platform and its TCB that TDX and SGX share; `advisories` are joined by commas."""
     platform, collateral = proof.attestation.pck.platform, proof.collateral
     return {
-        "quote_version": proof.quote.version,
+        "quote_version": proof.state.version,
         "fmspc": platform.fmspc.hex(),
         "ppid": platform.ppid.hex(),
         "pceid": platform.pceid.hex(),

@@ -33,7 +33,10 @@ class _Layout(NamedTuple):
 
 
 class Recurring(Generic[T]):
-    """A reader with a memory for everything but the fields that change.
+    """A reader with a memory for everything but the fields that change, and for the very bytes that it read last.
+
+    Evidence is read to learn what Endorsements it asks for, and right after to be proven: not a byte of it is looked at
+    again.
 
     `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes.
     `renewed` is the value with others of the same lengths instead, or None if it cannot say.
@@ -53,9 +56,18 @@ class Recurring(Generic[T]):
         self._renewed = renewed
         self._layouts: dict[int, _Layout] = {}
         self._count = self._bytes = 0
+        self._last: tuple[bytes, T] | None = None
 
     def __call__(self, data: bytes) -> T:
         """What `read` makes of the bytes. Raises what `read` raises."""
+        last = self._last
+        if last is not None and last[0] is data:
+            return last[1]
+        value = self._value(data)
+        self._last = (data, value)
+        return value
+
+    def _value(self, data: bytes) -> T:
         layout = self._layouts.get(len(data))
         if layout is not None:
             known = layout.known.get(layout.rest(data))

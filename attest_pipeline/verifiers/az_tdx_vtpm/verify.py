@@ -1,18 +1,18 @@
 """Proof of Azure TDX Evidence: Intel root → PCK → TD quote of the paravisor → run-time data → AK → TPM quote."""
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
-from attest_pipeline.verifiers._azure.document import Document, read_tdx
-from attest_pipeline.verifiers._azure.hcl import TDX, check_binding, parse_hcl
+from attest_pipeline.verifiers._azure.hcl import TDX, Hcl, check_binding, parse_hcl
 from attest_pipeline.verifiers._azure.vtpm import prove_vtpm
-from attest_pipeline.verifiers._intel.abi import Quote, parse_quote
-from attest_pipeline.verifiers._intel.td import TdReport, check_module, td_report
-from attest_pipeline.verifiers._intel.verifier import DcapVerifier, judge_platform
+from attest_pipeline.verifiers._intel.abi import Quote, State
+from attest_pipeline.verifiers._intel.td import check_td, judge_td
+from attest_pipeline.verifiers._intel.verifier import DcapVerifier
 from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES
-from attest_pipeline.verifiers.az_tdx_vtpm.abi import parse_td_report
+from attest_pipeline.verifiers.az_tdx_vtpm.abi import Td, parse_td_report, read_td
 from attest_pipeline.verifiers.az_tdx_vtpm.claims import make_claims
 
 _TD_INFO: Final = slice(120, 520)
@@ -33,30 +33,31 @@ class AzTdxVerifier(DcapVerifier):
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
     ) -> Claims:
         """Prove the Evidence at `now`; `challenge` is all of the TPM quote's extraData. Raises BadEvidence."""
-        document, quote = _document(evidence), self._quote(evidence)
-        report = td_report(quote)
-        proof = self._prove(quote, endorsements, now)
-        check_module(report, proof.collateral.tcb_info)
-        verdict = judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2)
-        hcl = parse_hcl(document.hcl_report, TDX)
-        check_stored_report(hcl.hardware, quote, report)
-        check_binding(hcl, report.report_data)
+        document, quote, *_ = _td(evidence)
+        check_td(quote)
+        td = judge_td(self._prove(quote, endorsements, now))
+        hcl = quoted_hcl(document.hcl_report, quote.report_data, quote.state)
         vtpm = prove_vtpm(document, hcl, challenge)
-        return make_claims(report, proof, verdict, hcl, vtpm, document.version, bound=challenge is not None)
+        return make_claims(quote, td, document, vtpm, bound=challenge is not None)
 
     def _quote(self, evidence: Evidence) -> Quote:
-        return parse_quote(_document(evidence).hardware)
+        return _td(evidence).quote
 
 
-def check_stored_report(stored: bytes, quote: Quote, report: TdReport) -> None:
-    """Require that the TDREPORT in the HCL report is the one that was quoted. Raises BadEvidence(UNBOUND | MALFORMED).
+@lru_cache(maxsize=8192)
+def quoted_hcl(hcl_report: bytes, report_data: bytes, state: State) -> Hcl:
+    """HCL report whose TDREPORT is the one that was quoted, and so is its run-time data.
 
-    Its MAC can be checked on its own machine only; the quote, which was made from it, is what proves it.
+    The MAC of the TDREPORT can be checked on its own machine only; the quote, which was made from it, is what proves
+    it. Raises BadEvidence(UNBOUND | MALFORMED | TOO_LARGE).
     """
-    inner = parse_td_report(stored)
-    if inner.report_data != report.report_data or inner.td_info != quote.body[_TD_INFO]:
+    hcl = parse_hcl(hcl_report, TDX)
+    stored = parse_td_report(hcl.hardware)
+    if stored.report_data != report_data or stored.td_info != state.report[_TD_INFO]:
         raise BadEvidence(Reason.UNBOUND, "TDREPORT in the HCL report is not the one that was quoted")
+    check_binding(hcl, report_data)
+    return hcl
 
 
-def _document(evidence: Evidence) -> Document:
-    return read_tdx(evidence.items.get("evidence", b""))
+def _td(evidence: Evidence) -> Td:
+    return read_td(evidence.items.get("evidence", b""))

@@ -20,8 +20,8 @@ class SgxVerifier(DcapVerifier):
     ) -> Claims:
         """Prove the quote at `now`; `challenge` is all 64 bytes of report_data. Raises BadEvidence."""
         quote = self._quote(evidence)
-        report = enclave_report(quote)
+        report = enclave_report(quote.state)
         proof = self._prove(quote, endorsements, now)
         verdict = judge_platform(proof)
-        bound = check_challenge(report.report_data, challenge)
-        return make_claims(report, proof, verdict, bound=bound)
+        bound = check_challenge(quote.report_data, challenge)
+        return make_claims(quote, report, proof, verdict, bound=bound)

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from attest_pipeline.model import Claims, Endorsements, EventLog, Evidence, LogName
-from attest_pipeline.verifiers._intel.td import TdReport, check_module, td_report
-from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge, judge_platform
+from attest_pipeline.verifiers._intel.td import TdReport, check_td, judge_td
+from attest_pipeline.verifiers._intel.verifier import DcapVerifier, check_challenge
 from attest_pipeline.verifiers._shared.eventlog.replay import explain
 from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
 from attest_pipeline.verifiers.tdx.claims import make_claims
@@ -22,14 +22,12 @@ class TdxVerifier(DcapVerifier):
     ) -> Claims:
         """Prove the quote at `now`; `challenge` is all 64 bytes of report_data. Raises BadEvidence."""
         quote = self._quote(evidence)
-        report = td_report(quote)
-        proof = self._prove(quote, endorsements, now)
-        check_module(report, proof.collateral.tcb_info)
-        verdict = judge_platform(proof, report.tee_tcb_svn, report.tee_tcb_svn2)
-        bound = check_challenge(report.report_data, challenge)
+        check_td(quote)
+        td = judge_td(self._prove(quote, endorsements, now))
+        bound = check_challenge(quote.report_data, challenge)
         log = evidence.items.get("event_log")
-        logs = () if log is None else (check_event_log(report, log),)
-        return make_claims(report, proof, verdict, logs, bound=bound)
+        explained = None if log is None else check_event_log(td.report, log)
+        return make_claims(quote, td, explained, bound=bound)
 
 
 def check_event_log(report: TdReport, log: bytes) -> EventLog:

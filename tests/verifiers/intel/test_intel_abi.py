@@ -49,7 +49,7 @@ def test_text_behind_a_quote_is_malformed(vectors: Path) -> None:
     with pytest.raises(BadEvidence) as caught:
         parse_quote(data)
     assert caught.value.reason is Reason.MALFORMED
-    assert parse_quote(data.partition(b"\nextra bytes")[0]).version == 4
+    assert parse_quote(data.partition(b"\nextra bytes")[0]).state.version == 4
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_every_inner_length_must_fit_exactly(delta: int) -> None:
 def test_certification_data_without_a_pck_certificate_endorses_nothing(vectors: Path) -> None:
     sample = parse_quote((vectors / "evidence/sgx/v3_raw_tcb_certtype3.bin").read_bytes())
     with pytest.raises(BadEvidence) as caught:
-        parse_certification(sample.certification, sample.version)
+        parse_certification(sample.state.certification, sample.state.version)
     assert caught.value.reason is Reason.MISSING_ENDORSEMENT
 
 

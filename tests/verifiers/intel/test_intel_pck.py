@@ -26,7 +26,7 @@ def chain_with(extension: bytes, authority: str = "Simulated SGX PCK Platform CA
 
 def chain_of(path: Path) -> bytes:
     quote = parse_quote(path.read_bytes())
-    return parse_certification(quote.certification, quote.version).pck_chain
+    return parse_certification(quote.state.certification, quote.state.version).pck_chain
 
 
 def test_the_extension_of_every_real_certificate_reads_as_recorded(vectors: Path) -> None:

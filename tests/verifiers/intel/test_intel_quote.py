@@ -296,7 +296,7 @@ def test_intels_sample_holds_up_to_its_test_root_and_no_further(vectors: Path) -
     root = x509.load_pem_x509_certificate((folder / "trustedRootCaCert.pem").read_bytes())
     anchor = root.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     sample = parse_quote((folder / "quote.dat").read_bytes())
-    attestation = prove_attestation_key(sample.certification, sample.version, anchor)
+    attestation = prove_attestation_key(sample.state.certification, sample.state.version, anchor)
     assert attestation.key.verify_raw(sample.signature, sample.signed, "sha256")
     signed = (folder / "qeIdentity.json").read_bytes()
     text = msgspec.json.decode(signed, type=dict[str, msgspec.Raw])["enclaveIdentity"]
@@ -307,5 +307,5 @@ def test_intels_sample_holds_up_to_its_test_root_and_no_further(vectors: Path) -
         identity.isvprodid,
     )
     with pytest.raises(BadEvidence) as caught:
-        prove_attestation_key(sample.certification, sample.version, INTEL_SGX_ROOT_CA)
+        prove_attestation_key(sample.state.certification, sample.state.version, INTEL_SGX_ROOT_CA)
     assert caught.value.reason is Reason.UNTRUSTED_ROOT
