@@ -1,11 +1,9 @@
 """One target under mutated input for a while: which inputs to try, and what counts as a finding."""
 
-import gc
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import _lru_cache_wrapper
 from random import Random
 from typing import Final
 
@@ -14,6 +12,7 @@ from msgspec import Struct
 from attest_pipeline.errors import Misconfigured
 from fuzz.case import Case, Target
 from fuzz.lines import Lines
+from fuzz.memory import memories
 from fuzz.mutate import mutate
 
 CPU_LIMIT: Final = 0.2
@@ -127,19 +126,12 @@ def confirm_slow(target: Target, case: Case) -> Finding | None:
     """A finding if the case takes too long each of three times, with nothing remembered and nobody watching."""
     times = []
     for _ in range(3):
-        _forget()
+        for forget in memories((_LIBRARY,)):
+            forget()
         times.append(judge(target, case)[1])
     if min(times) <= CPU_LIMIT:
         return None
     return Finding(target.name, f"{1000 * min(times):.0f} ms of CPU", "slow", case)
-
-
-def _forget() -> None:
-    """Empty every cache of the library."""
-    gc.collect()
-    for found in gc.get_objects():
-        if isinstance(found, _lru_cache_wrapper) and getattr(found, "__module__", "").startswith(_LIBRARY):
-            found.cache_clear()
 
 
 def _finding(target: Target, case: Case, error: BaseException) -> Finding:

@@ -67,6 +67,12 @@ class Recurring(Generic[T]):
         self._last = (data, value)
         return value
 
+    def forget(self) -> None:
+        """Remember nothing of what was read before."""
+        self._layouts.clear()
+        self._count = self._bytes = 0
+        self._last = None
+
     def _value(self, data: bytes) -> T:
         layout = self._layouts.get(len(data))
         if layout is not None:
@@ -84,8 +90,7 @@ class Recurring(Generic[T]):
         if spans is None:
             return
         if self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES:
-            self._layouts.clear()
-            self._count = self._bytes = 0
+            self.forget()
         layout = self._layouts.get(len(data))
         if layout is None or layout.spans != spans:
             layout = self._layouts[len(data)] = _layout(spans)
