@@ -1,22 +1,31 @@
 """Verifiers remember what devices send again; what they remember is never worth more than a proof made anew."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Final
 
 import pytest
+from fuzz.memory import memories
 
 from attest_pipeline import verifiers
 from attest_pipeline.cli.floor import SIGNATURES
 from attest_pipeline.cli.simulated import vendors
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
+from attest_pipeline.ports import Verifier
 from attest_pipeline.simulator.device import Fault, Vendor
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 CHALLENGE = bytes(range(64))
 ENDLESS = ("cca", "psa", "csv")
 """Their keys are endorsed without an end."""
+OTHER_CHALLENGE = CHALLENGE[::-1]
 CRL = ("snp", "virtcca", "itrustee", "tpm", "az-snp-vtpm")
+
+
+STRIDES: Final[Mapping[str, int]] = {"tdx": 1, "sgx": 1, "az-tdx-vtpm": 5}
+"""Every so many bytes are altered, else every 29th: what is not remembered is costly."""
 
 
 @cache
@@ -25,15 +34,27 @@ def vendor_of(tee: str) -> Vendor:
     return vendor
 
 
-def prove(vendor: Vendor, evidence: Evidence, now: datetime = NOW, *, crl: bool = True) -> Claims:
+@cache
+def verifier_of(tee: str) -> Verifier:
     anchors: dict[str, tuple[bytes, ...]] = {}
-    for anchor in vendor.trust_anchors():
+    for anchor in vendor_of(tee).trust_anchors():
         anchors[anchor.vendor] = (*anchors.get(anchor.vendor, ()), anchor.spki)
-    verifier = verifiers.load((vendor.tee,), anchors)[vendor.tee]
-    known = vendor.endorsements()
+    return verifiers.load((tee,), anchors)[tee]
+
+
+def prove(
+    vendor: Vendor,
+    evidence: Evidence,
+    now: datetime = NOW,
+    *,
+    challenge: bytes = CHALLENGE,
+    crl: bool = True,
+    published: Mapping[str, tuple[bytes, ...]] | None = None,
+) -> Claims:
+    verifier, known = verifier_of(vendor.tee), vendor.endorsements() if published is None else published
     items = {ref.item: known.get(f"{ref.kind}/{ref.key}") for ref in verifier.endorsements_for(evidence)}
     given = {item: documents for item, documents in items.items() if documents and (crl or item != "crl")}
-    return verifier.verify(evidence, Endorsements(given), challenge=CHALLENGE[: verifier.challenge_bytes], now=now)
+    return verifier.verify(evidence, Endorsements(given), challenge=challenge[: verifier.challenge_bytes], now=now)
 
 
 def refusal(vendor: Vendor, evidence: Evidence, now: datetime = NOW) -> Reason:
@@ -80,3 +101,35 @@ def test_claims_belong_to_who_asked_and_changing_them_changes_no_later_ones() ->
         later = prove(vendor, evidence)
         assert later.measurements
         assert later.fields
+
+
+def outcome(
+    vendor: Vendor, evidence: Evidence, published: Mapping[str, tuple[bytes, ...]]
+) -> Claims | tuple[Reason, str]:
+    """Claims, or how the Evidence was refused."""
+    try:
+        return prove(vendor, evidence, published=published)
+    except BadEvidence as error:
+        return error.reason, error.detail
+
+
+def altered(evidence: Evidence, stride: int) -> list[Evidence]:
+    """The Evidence with one bit of one byte turned, now this bit and now that."""
+    return [
+        Evidence(evidence.tee, {**evidence.items, item: data[:at] + bytes([data[at] ^ 1 << at % 7]) + data[at + 1 :]})
+        for item, data in evidence.items.items()
+        for at in range(0, len(data), stride)
+    ]
+
+
+@pytest.mark.parametrize("tee", SIGNATURES)
+def test_altered_evidence_of_a_known_device_is_judged_as_if_nothing_were_known(tee: str) -> None:
+    vendor = vendor_of(tee)
+    prove(vendor, vendor.evidence(1, OTHER_CHALLENGE), challenge=OTHER_CHALLENGE)
+    every, published = altered(vendor.evidence(1, CHALLENGE), STRIDES.get(tee, 29)), vendor.endorsements()
+    warm = [outcome(vendor, evidence, published) for evidence in every]
+    forgetting = memories()
+    for evidence, expected in zip(every, warm, strict=True):
+        for forget in forgetting:
+            forget()
+        assert outcome(vendor, evidence, published) == expected
