@@ -72,12 +72,8 @@ class Signature(Struct, frozen=True):
     parts: tuple[bytes, ...]
 
 
-@lru_cache(maxsize=64)
 def parse_quote(data: bytes) -> Quote:
-    """Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT).
-
-    Remembered for a moment, because its AK is asked for first and it is proven right after.
-    """
+    """Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
     return _recurring_quote(data)
 
 

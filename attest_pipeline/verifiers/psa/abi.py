@@ -6,7 +6,6 @@ Veraison speak it (`http://arm.com/psa/2.0.0`); PSA Attestation API 1.0 (`PSA_IO
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -90,12 +89,8 @@ class Token(NamedTuple):
     device: Device
 
 
-@lru_cache(maxsize=64)
 def read_token(data: bytes) -> Token:
-    """Token of a known profile. Remembered, because its Endorsement is asked for first and it is proven right after.
-
-    Raises BadEvidence(EMPTY | TOO_LARGE | UNSUPPORTED_FORMAT | MALFORMED).
-    """
+    """Token of a known profile. Raises BadEvidence(EMPTY | TOO_LARGE | UNSUPPORTED_FORMAT | MALFORMED)."""
     return _recurring(data)
 
 
