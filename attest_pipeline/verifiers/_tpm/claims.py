@@ -38,7 +38,7 @@ def _lasting(
         hardware_id=ak.name,
         debug=None,
         tcb_status=None,
-        measurements=dict(pcrs.claims),
+        measurements={**pcrs.claims, **logs.measurements},
         signer=ak.name,
         challenge_verified=bound,
         endorsements=dict(ak.documents),

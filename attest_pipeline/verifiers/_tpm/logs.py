@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from msgspec import Struct
 
@@ -25,14 +25,15 @@ _AGGREGATED_ELSE: Final = (8, 10)
 
 
 class Summary(Struct, frozen=True, eq=False):
-    """What logs say in short: claims, and the checks that held; one object for equal logs, as long as it is kept."""
+    """What logs say in short: claims, measurements beside the PCRs, and the checks that held."""
 
     fields: Mapping[str, FieldValue]
     checks: tuple[str, ...]
+    measurements: Mapping[str, str] = {}
 
 
-class Explained(NamedTuple):
-    """The logs that explain quoted PCRs."""
+class Explained(Struct, frozen=True, eq=False):
+    """The logs that explain quoted PCRs; one object for equal logs, as long as it is remembered."""
 
     logs: tuple[EventLog, ...]
     summary: Summary

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
+from msgspec.structs import replace
+
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._huawei import quoter, report_claims
@@ -14,10 +16,8 @@ from attest_pipeline.verifiers._tpm import claims as machine_claims
 from attest_pipeline.verifiers._tpm import machine
 from attest_pipeline.verifiers._tpm import roots as tpm_roots
 from attest_pipeline.verifiers._tpm.quote import CHALLENGE_BYTES
-from attest_pipeline.verifiers.ascend_npu.claims import with_firmware
+from attest_pipeline.verifiers.ascend_npu.claims import ITRUSTEE, TPM, explained_with_firmware, with_firmware
 
-ITRUSTEE: Final = "itrustee"
-TPM: Final = "tpm"
 _ANY_PCR: Final = frozenset(range(24))
 """A report says nothing of PCRs: it does not matter which an entry names, or what a boot aggregate says of them."""
 
@@ -66,13 +66,13 @@ class AscendNpuVerifier:
         host = report_claims.make_claims(self.tee, report, signer, bound)
         replay, aggregate = read_ima(log, "sha256", _ANY_PCR)
         files = replay.events if aggregate is None else replay.events[1:]
-        return with_firmware(host, files, ITRUSTEE)
+        return with_firmware(host, files)
 
     def _on_tpm(self, evidence: Evidence, endorsements: Endorsements, challenge: bytes | None, now: datetime) -> Claims:
         log = _required(evidence.items.get("firmware_log"))
-        proven = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
-        host = machine_claims.make_claims(self.tee, proven, bound=challenge is not None)
-        return with_firmware(host, host.logs[-1].events, TPM)  # the log of IMA, which comes after that of UEFI
+        host = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
+        with_list = replace(host, logs=explained_with_firmware(host.logs))
+        return machine_claims.make_claims(self.tee, with_list, bound=challenge is not None)
 
 
 def _binding(evidence: Evidence) -> str:
