@@ -84,8 +84,7 @@ class RsaKey:
 
     def verify_pss(self, signature: bytes, message: bytes, hash_name: str, salt_length: int) -> bool:
         """Check RSASSA-PSS with MGF1 over the same hash."""
-        algorithm = _HASHES[hash_name]
-        return self._verify(signature, message, padding.PSS(padding.MGF1(algorithm), salt_length), algorithm)
+        return self._verify(signature, message, _pss(hash_name, salt_length), _HASHES[hash_name])
 
     def verify_pkcs1(self, signature: bytes, message: bytes, hash_name: str) -> bool:
         """Check RSASSA-PKCS1-v1_5."""
@@ -99,6 +98,11 @@ class RsaKey:
         except InvalidSignature:
             return False
         return True
+
+
+@lru_cache(maxsize=256)
+def _pss(hash_name: str, salt_length: int) -> padding.PSS:
+    return padding.PSS(padding.MGF1(_HASHES[hash_name]), salt_length)
 
 
 @lru_cache(maxsize=_KEYS_KEPT)

@@ -151,7 +151,7 @@ def _read_csv_certificates(data: bytes) -> None:
 
 def _ak_certificates() -> list[bytes]:
     (report,) = items("itrustee", "evidence/report")()
-    return [itrustee.read_evidence(report, None)[0].ak_certificate]
+    return [itrustee.read_evidence(report, None)[0].application.ak_certificate]
 
 
 def _read_itrustee(data: bytes) -> None:

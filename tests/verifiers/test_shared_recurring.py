@@ -107,7 +107,7 @@ def test_fields_are_found_in_whatever_order_they_are_named() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        written(nonce=b"n" * 15),
+        written(nonce=b"n" * 11),
         written(nonce=b"s" * 32),
         written(nonce=b"n" * 16, text="n" * 16),
         written(nonce=b"\x20" * 32),

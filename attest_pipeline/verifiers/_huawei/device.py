@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Endorsements
@@ -21,11 +22,11 @@ from attest_pipeline.verifiers._shared.x509 import (
 )
 
 
-class Device(NamedTuple):
+class Device(Struct, frozen=True, eq=False):
     """A device certificate under a pinned root: its key (DER SubjectPublicKeyInfo), and the key's SHA-256 as `name`.
 
     `crl` is that of its issuer, if one is endorsed; `documents` maps each Endorsement used to its SHA-256, `checks`
-    names what was checked.
+    names what was checked. Proofs are remembered, and so one object for equal documents.
     """
 
     path: Path

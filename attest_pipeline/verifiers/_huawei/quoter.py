@@ -8,9 +8,11 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from attest_pipeline.crypto import EcKey, RsaKey, UnusableKey, load_spki, wrap
 from attest_pipeline.errors import BadEvidence, Reason
@@ -30,10 +32,11 @@ _EXPONENT: Final = 65537
 _SALT: Final = 32
 
 
-class Quoter(NamedTuple):
+class Quoter(Struct, frozen=True, eq=False):
     """Who signed the report: the AK with the SHA-256 `signer` of its SubjectPublicKeyInfo, and the proven device.
 
-    `quoting` holds image and memory digests of the quoting TA, if a DRK vouched for it.
+    `quoting` holds image and memory digests of the quoting TA, if a DRK vouched for it. Proofs are remembered, and so
+    one object for equal documents.
     """
 
     key: RsaKey
@@ -44,7 +47,7 @@ class Quoter(NamedTuple):
 
 def endorsement_refs(report: Report) -> tuple[EndorsementRef, ...]:
     """Certificates of Huawei's authorities, or of the service that certified the AK."""
-    return _OF_A_SERVICE if report.scenario == abi.AS_NO_DAA else _OF_HUAWEI
+    return _OF_A_SERVICE if report.application.scenario == abi.AS_NO_DAA else _OF_HUAWEI
 
 
 def prove_report(
@@ -68,10 +71,11 @@ def prove_report(
 
 def _prove_quoter(report: Report, endorsements: Endorsements, roots: frozenset[bytes], now: datetime) -> Quoter:
     """Prove the AK of the report at `now`, by the way of its scenario."""
-    if report.scenario == abi.AS_NO_DAA:
-        return _prove_certified(abi.read_ak_certificate(report.ak_certificate), endorsements, now)
+    certificate = report.application.ak_certificate
+    if report.application.scenario == abi.AS_NO_DAA:
+        return _prove_certified(abi.read_ak_certificate(certificate), endorsements, now)
     crl = issuer_crl(endorsements)
-    quoter = _prove_provisioned(report.ak_certificate, authorities(endorsements), crl, roots)
+    quoter = _prove_provisioned(certificate, authorities(endorsements), crl, roots)
     check_current(quoter.device, now)
     return quoter
 
@@ -97,14 +101,27 @@ def _prove_certified(certificate: bytes, endorsements: Endorsements, now: dateti
     issuers = endorsements.items.get("ak_issuer", ())
     if not issuers:
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no certificate of the service that certified this AK")
+    device, windows = _certified(certificate, issuers)
+    for start, end in windows:
+        check_window(start, end, now, "AK certificate or its issuer")
+    return _certified_quoter(device)
+
+
+@lru_cache(maxsize=8192)
+def _certified(certificate: bytes, issuers: tuple[bytes, ...]) -> tuple[Device, tuple[tuple[datetime, datetime], ...]]:
+    """AK that a service certified, and the windows of its certificate and of the services', not yet judged."""
     if len(issuers) > MAX_PATH:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(issuers)} certificates of attestation key services")
     anchors = [load_certificate(issuer) for issuer in issuers]
     device = prove_certificate(certificate, (), None, frozenset(public_key(anchor).spki for anchor in anchors))
-    for checked in (device.path.leaf, *anchors):
-        check_window(checked.not_valid_before_utc, checked.not_valid_after_utc, now, "AK certificate or its issuer")
+    windows = tuple((one.not_valid_before_utc, one.not_valid_after_utc) for one in (device.path.leaf, *anchors))
     documents = {f"ak_issuer/{number}": hashlib.sha256(issuer).hexdigest() for number, issuer in enumerate(issuers)}
-    return _quoter(load_spki(device.spki), device._replace(documents=documents, checks=()), {})
+    return replace(device, documents=documents, checks=()), windows
+
+
+@lru_cache(maxsize=8192)
+def _certified_quoter(device: Device) -> Quoter:
+    return _quoter(load_spki(device.spki), device, {})
 
 
 def _quoter(key: EcKey | RsaKey, device: Device, quoting: Mapping[str, bytes]) -> Quoter:

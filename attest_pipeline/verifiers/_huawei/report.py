@@ -6,6 +6,8 @@ openeuler-mirror/secGear, service/attestation (the envelope).
 """
 
 import base64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -15,6 +17,7 @@ from msgspec import Struct
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._huawei.cjson import render
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 NO_AS: Final = "sce_no_as"
 AS_NO_DAA: Final = "sce_as_no_daa"
@@ -27,21 +30,34 @@ _NONCES: Final = range(1, 65)
 _ANY: Final = range(1, MAX_REPORT)
 _MAX_TEXT: Final = 256
 _ENVELOPE: Final = frozenset({"report", "ima_log"})
+_ESCAPE: Final = b"\\"
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 
 
-class Report(NamedTuple):
-    """A report. `message` is what `signature` covers; `ak_certificate` is compact JSON in the form of its scenario."""
+class Application(Struct, frozen=True, eq=False):
+    """What is said of an application in each report; remembered, and so one object for reports that repeat it.
 
-    message: bytes
-    signature: bytes
+    `ak_certificate` is compact JSON in the form of its scenario. `printed` is the payload without timestamp and nonce:
+    what is printed before, between and behind them. It is empty where that does not tell how another report would read.
+    """
+
+    printed: tuple[bytes, ...]
     ak_certificate: bytes
     scenario: str
-    nonce: bytes
     uuid: str
     ta_img: bytes
     ta_mem: bytes
-    timestamp: str
     tcb: str
+
+
+class Report(NamedTuple):
+    """A report. `message` is what `signature` covers."""
+
+    message: bytes
+    signature: bytes
+    timestamp: str
+    nonce: bytes
+    application: Application
 
 
 class AkCertificate(NamedTuple):
@@ -114,20 +130,27 @@ def read_evidence(report: bytes, ima_log: bytes | None) -> tuple[Report, bytes |
     Remembered for a moment, because Endorsements are asked for first and the report is proven right after.
     Raises BadEvidence(MALFORMED | TOO_LARGE | UNSUPPORTED_FORMAT).
     """
-    document = strict_json.load(report)
-    if not isinstance(document, dict) or not document.keys() <= _ENVELOPE:
-        return _read_report(document, len(report)), ima_log
-    envelope = strict_json.convert(document, _Envelope, "iTrustee envelope")
+    envelope = _read_envelope(report)
+    if envelope is None:
+        return _recurring(report), ima_log
     if envelope.ima_log is not None and ima_log is not None:
         raise BadEvidence(Reason.MALFORMED, "an IMA log in the envelope and one beside it")
-    inner = envelope.report.encode()
     log = _octets_of(envelope.ima_log) if ima_log is None else ima_log
-    return _read_report(strict_json.load(inner), len(inner)), log
+    return _recurring(envelope.report.encode()), log
 
 
-def _read_report(document: object, size: int) -> Report:
-    if size > MAX_REPORT:
-        raise BadEvidence(Reason.TOO_LARGE, f"iTrustee report of {size} bytes")
+def _read_envelope(data: bytes) -> _Envelope | None:
+    """The envelope, or None for a report without one: it has no need to escape quotes."""
+    document = strict_json.load(data) if _ESCAPE in data else None
+    if not isinstance(document, dict) or not document.keys() <= _ENVELOPE:
+        return None
+    return strict_json.convert(document, _Envelope, "iTrustee envelope")
+
+
+def _read_report(data: bytes) -> Report:
+    document = strict_json.load(data)
+    if len(data) > MAX_REPORT:
+        raise BadEvidence(Reason.TOO_LARGE, f"iTrustee report of {len(data)} bytes")
     report = strict_json.convert(document, _Document, "iTrustee report")
     payload = strict_json.convert(report.payload, _Payload, "iTrustee payload")
     if payload.scenario == _DAA:
@@ -140,18 +163,53 @@ def _read_report(document: object, size: int) -> Report:
         raise BadEvidence(Reason.MALFORMED, "report whose parts are not of the scenario in its payload")
     if max(map(len, (payload.uuid, payload.timestamp, payload.tcb))) > _MAX_TEXT:
         raise BadEvidence(Reason.MALFORMED, "report with an overlong text")
+    printed = render(report.payload).encode()
     return Report(
-        message=_message(report.payload),
+        message=_encoded(printed),
         signature=_octets(report.report_sign[payload.scenario]),
-        ak_certificate=msgspec.json.encode(report.akcert[payload.scenario]),
-        scenario=payload.scenario,
-        nonce=_octets(payload.nonce, _NONCES),
-        uuid=payload.uuid,
-        ta_img=_octets(payload.ta_img, _DIGESTS),
-        ta_mem=_octets(payload.ta_mem, _DIGESTS),
         timestamp=payload.timestamp,
-        tcb=payload.tcb,
+        nonce=_octets(payload.nonce, _NONCES),
+        application=Application(
+            printed=() if _ESCAPE in data else _around(printed, payload.timestamp.encode(), payload.nonce.encode()),
+            ak_certificate=msgspec.json.encode(report.akcert[payload.scenario]),
+            scenario=payload.scenario,
+            uuid=payload.uuid,
+            ta_img=_octets(payload.ta_img, _DIGESTS),
+            ta_mem=_octets(payload.ta_mem, _DIGESTS),
+            tcb=payload.tcb,
+        ),
     )
+
+
+def _around(printed: bytes, first: bytes, second: bytes) -> tuple[bytes, ...]:
+    """What stands before, between and behind two texts; nothing if they do not stand in that order."""
+    start = printed.find(first)
+    stop = printed.find(second, start + len(first))
+    if stop < 0:
+        return ()
+    return printed[:start], printed[start + len(first) : stop], printed[stop + len(second) :]
+
+
+def _changing(report: Report) -> tuple[bytes, ...]:
+    """The texts that are new each time. Without escapes, JSON has texts as they are, and so has what is printed."""
+    timestamp = report.timestamp.encode()
+    if not report.application.printed or not timestamp.isdigit():
+        return ()
+    return timestamp, _encoded(report.nonce), _encoded(report.signature)
+
+
+def _renewed(report: Report, fields: Sequence[bytes]) -> Report | None:
+    """The report with other texts, if these are digits, and base64url as an encoder writes it."""
+    timestamp, text, signed = fields
+    nonce, signature = _decoded(text), _decoded(signed)
+    if nonce is None or signature is None or not timestamp.isdigit():
+        return None
+    before, between, behind = report.application.printed
+    message = _encoded(b"".join((before, timestamp, between, text, behind)))
+    return Report(message, signature, timestamp.decode(), nonce, report.application)
+
+
+_recurring: Final = Recurring(_read_report, _changing, _renewed)
 
 
 def read_ak(certificate: bytes) -> AkCertificate:
@@ -167,7 +225,7 @@ def read_ak(certificate: bytes) -> AkCertificate:
     if (payload.ak_pub.kty, payload.ak_pub.e) != ("RSA", "AQAB"):
         raise BadEvidence(Reason.MALFORMED, "AK is no RSA key of exponent 65537")
     return AkCertificate(
-        message=_message(document.payload),
+        message=_encoded(render(document.payload).encode()),
         signature=_octets(document.signature.drk_sign),
         drk_certificate=_drk_certificate(document.signature.drk_cert),
         qta_img=_octets(payload.qta_img, _DIGESTS),
@@ -197,21 +255,26 @@ def _require_algorithms(payload: _Payload | _AkPayload) -> None:
         raise BadEvidence(Reason.MALFORMED, f"not {VERSION} with PS256 and HS256")
 
 
-def _message(payload: dict[str, object]) -> bytes:
-    """What the signature over a payload covers."""
-    return base64.urlsafe_b64encode(render(payload).encode()).rstrip(b"=")
-
-
 def _octets(text: object, sizes: range = _ANY) -> bytes:
     """Bytes of canonical base64url without padding."""
-    if isinstance(text, str) and text.isascii():
-        try:
-            found = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))  # forgives what the comparison does not
-        except ValueError:
-            found = b""
-        if len(found) in sizes and base64.urlsafe_b64encode(found).rstrip(b"=") == text.encode():
-            return found
-    raise BadEvidence(Reason.MALFORMED, "report with a value that is no base64url, or of another size")
+    found = _decoded(text.encode()) if isinstance(text, str) and text.isascii() else None
+    if found is None or len(found) not in sizes:
+        raise BadEvidence(Reason.MALFORMED, "report with a value that is no base64url, or of another size")
+    return found
+
+
+def _decoded(text: bytes) -> bytes | None:
+    """Bytes of canonical base64url without padding; None if it is anything else."""
+    try:
+        found = a2b_base64(text.translate(_FROM_URL) + b"==")  # forgives what the comparison does not
+    except ValueError:
+        return None
+    return found if _encoded(found) == text else None
+
+
+def _encoded(data: bytes) -> bytes:
+    """Base64url without padding."""
+    return b2a_base64(data, newline=False).translate(_TO_URL).rstrip(b"=")
 
 
 def _octets_of(numbers: list[int] | None) -> bytes | None:

@@ -1,13 +1,23 @@
 """Claims of a proven iTrustee report under canonical names."""
 
+from functools import lru_cache
+
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._huawei.quoter import IMA_LOG, Quoter
-from attest_pipeline.verifiers._huawei.report import VERSION, Report
+from attest_pipeline.verifiers._huawei.report import VERSION, Application, Report
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
 
 
 def make_claims(tee: str, report: Report, quoter: Quoter, bound: tuple[str, ...]) -> Claims:
     """Claims of the trusted application. Nothing in a report says whether the platform is in debug state."""
-    digests = {"ta_img": report.ta_img, "ta_mem": report.ta_mem, **quoter.quoting}
+    lasting = _lasting(tee, report.application, quoter, bound)
+    return renewed_claims(lasting, {"nonce": report.nonce.hex(), "timestamp": report.timestamp})
+
+
+@lru_cache(maxsize=8192)
+def _lasting(tee: str, application: Application, quoter: Quoter, bound: tuple[str, ...]) -> Claims:
+    """Claims that an application makes time and again: all but nonce and timestamp."""
+    digests = {"ta_img": application.ta_img, "ta_mem": application.ta_mem, **quoter.quoting}
     measurements = {name: value.hex() for name, value in digests.items()}
     return Claims(
         tee=tee,
@@ -20,12 +30,10 @@ def make_claims(tee: str, report: Report, quoter: Quoter, bound: tuple[str, ...]
         endorsements=dict(quoter.device.documents),
         fields={
             **measurements,
-            "uuid": report.uuid,
-            "scenario": report.scenario,
+            "uuid": application.uuid,
+            "scenario": application.scenario,
             "version": VERSION,
-            "nonce": report.nonce.hex(),
-            "timestamp": report.timestamp,
-            "tcb": report.tcb,
+            "tcb": application.tcb,
             "ima-log": IMA_LOG in bound,
         },
         checks=(*quoter.device.checks, "ak-certificate", "report-signature", *bound),

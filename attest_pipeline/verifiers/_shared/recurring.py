@@ -19,7 +19,7 @@ _Cut = Callable[[bytes], tuple[bytes, ...]]
 _KEPT: Final = 8192
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of bytes that do not change; the values made of them take a few times as much."""
-_FIELD: Final = 16
+_FIELD: Final = 12
 """Bytes of the shortest field: a shorter one may well stand elsewhere too."""
 
 
@@ -38,7 +38,8 @@ class Recurring(Generic[T]):
     Evidence is read to learn what Endorsements it asks for, and right after to be proven: not a byte of it is looked at
     again.
 
-    `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes.
+    `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes,
+    or none if it cannot say.
     `renewed` is the value with others of the same lengths instead, or None if it cannot say.
 
     This gives what `read` gives only if a field may hold any bytes of its length without anything else being read
@@ -87,7 +88,7 @@ class Recurring(Generic[T]):
     def _learn(self, data: bytes, value: T) -> None:
         """Remember the value, unless it cannot be told where its fields stand; a full memory is begun anew."""
         spans = _places(data, self._changing(value))
-        if spans is None:
+        if not spans:
             return
         if self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES:
             self.forget()

@@ -5,9 +5,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import x509_lab as lab
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -26,7 +28,9 @@ from attest_pipeline.simulator.itrustee import (
     report_payload,
     sign,
 )
+from attest_pipeline.verifiers._huawei import report as abi
 from attest_pipeline.verifiers._huawei.cjson import render
+from attest_pipeline.verifiers._shared.recurring import Recurring
 from attest_pipeline.verifiers.itrustee import ItrusteeVerifier
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -411,3 +415,149 @@ def test_a_certified_ak_must_be_rsa_and_have_signed_the_report() -> None:
     assert reason_of(lambda: verify(elliptic, ak_issuer=(SERVICE.pem,), now=lab.NOW)) is Reason.MALFORMED
     stolen = certified(CERTIFIED.pem, key=DRK)
     assert reason_of(lambda: verify(stolen, ak_issuer=(SERVICE.pem,), now=lab.NOW)) is Reason.BAD_SIGNATURE
+
+
+# ── reports that differ in nonce, time and signature alone ────────────────────────────────────────────────────────────
+Recur = Callable[[bytes], abi.Report]
+
+
+@pytest.fixture(name="recurring")
+def new_reader() -> Recur:
+    return Recurring(abi._read_report, abi._changing, abi._renewed)
+
+
+def lasting(report: abi.Report) -> tuple[object, ...]:
+    return msgspec.structs.astuple(report.application)
+
+
+def check_read_as_anew(found: abi.Report, data: bytes) -> None:
+    """Require what a reader says that has seen no such report."""
+    anew = abi._read_report(data)
+    assert found._replace(application=anew.application) == anew
+    assert lasting(found) == lasting(anew)
+
+
+@pytest.mark.parametrize("write", [cjson, json.dumps, partial(json.dumps, ensure_ascii=False, indent=3)])
+@pytest.mark.parametrize(
+    "extra", [{}, {"key": {"enc_key": "/ ~", "inner": {"n": "AQAB"}}}], ids=["plain", "more members"]
+)
+@pytest.mark.parametrize("size", [9, 16, 31, 32, 33, 64])
+def test_what_is_signed_is_known_for_every_other_nonce(
+    recurring: Recur, size: int, extra: dict[str, object], write: Callable[[object], str]
+) -> None:
+    known = set()
+    for number in range(100):
+        new = hashlib.shake_128(number.to_bytes(2)).digest(size + 512 + 6)
+        payload = {**report_payload(new[:size]), "timestamp": str(10**14 + int.from_bytes(new[-6:])), **extra}
+        data = write(json.loads(encode_report(payload, new[size:-6], AK_CERT))).encode()
+        found = recurring(data)
+        check_read_as_anew(found, data)
+        assert found.message == b64u(cjson(payload).encode()).encode()
+        known.add(found.application)
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize("name", ["report_no_as.json", "report_as_no_daa.json"])
+def test_a_real_report_is_known_again(recurring: Recur, vectors: Path, name: str) -> None:
+    data = (vectors / "evidence/itrustee" / name).read_bytes()
+    first = recurring(data)
+    later = data.replace(first.timestamp.encode(), b"1234567890123456789")
+    later = later.replace(b64u(first.nonce).encode(), b64u(bytes(range(64))).encode())
+    assert recurring(later).application is first.application
+    check_read_as_anew(recurring(later), later)
+
+
+NONCE = "nonce"
+TIMESTAMP = "timestamp"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {**PAYLOAD, "ta_attr": PAYLOAD[NONCE]},
+        {**PAYLOAD, "tcb": PAYLOAD[TIMESTAMP]},
+        {**PAYLOAD, "ta_attr": "escaped \t"},
+        {**PAYLOAD, TIMESTAMP: ""},
+        {**PAYLOAD, TIMESTAMP: "12345678901"},
+        {**PAYLOAD, TIMESTAMP: "about half past six"},
+        {**PAYLOAD, TIMESTAMP: "é" * 200},
+        {**PAYLOAD, NONCE: b64u(bytes(8))},
+        dict(reversed(PAYLOAD.items())),
+    ],
+    ids=[
+        "nonce twice",
+        "time twice",
+        "escape",
+        "no time",
+        "short time",
+        "no number",
+        "no ASCII",
+        "short nonce",
+        "order",
+    ],
+)
+def test_a_report_that_does_not_tell_how_another_would_read_is_read_each_time(
+    recurring: Recur, payload: dict[str, object]
+) -> None:
+    data = encode_report(payload, bytes(range(256)), AK_CERT)
+    assert recurring(data).application is not recurring(data).application
+    check_read_as_anew(recurring(data), data)
+
+
+@pytest.mark.parametrize("member", ["ta_attr", "tcb", "uuid"])
+def test_a_nonce_that_is_spelt_by_escapes_is_not_taken_for_what_stands_elsewhere(recurring: Recur, member: str) -> None:
+    """Whoever writes the nonce so that it cannot be seen, and another text in its form, moves no nonce."""
+    escaped = f"\\u{ord(str(PAYLOAD[NONCE])[0]):04x}{str(PAYLOAD[NONCE])[1:]}"
+    data = encode_report({**PAYLOAD, NONCE: "hidden", member: PAYLOAD[NONCE]}, bytes(range(256)), AK_CERT)
+    data = data.replace(b"hidden", escaped.encode())
+    assert recurring(data).nonce == CHALLENGE
+    other = data.replace(str(PAYLOAD[NONCE]).encode(), b64u(bytes(32)).encode())
+    assert recurring(other).nonce == CHALLENGE
+    check_read_as_anew(recurring(other), other)
+
+
+def spelt(text: str, at: int, instead: str) -> str:
+    return text[:at] + instead + text[at + len(instead) :]
+
+
+@pytest.mark.parametrize("at", [0, 20, -2, -1])
+@pytest.mark.parametrize("instead", ["+", "/", "=", "*", "\x00", " ", '"', "\\", "é", "B", "_", "9"])
+@pytest.mark.parametrize("field", [(NONCE,), ("report_sign", "sce_no_as"), (TIMESTAMP,)], ids=lambda path: path[-1])
+def test_a_known_report_with_another_text_is_read_or_refused_as_a_new_one(
+    recurring: Recur, field: tuple[str, ...], at: int, instead: str
+) -> None:
+    genuine = encode_report(PAYLOAD, bytes(range(256)), AK_CERT)
+    recurring(genuine)
+    document = json.loads(genuine)
+    text = str(PAYLOAD[field[0]] if len(field) == 1 else document["report_sign"]["sce_no_as"])
+    changed = genuine.replace(text.encode(), spelt(text, at % len(text), instead).encode())
+    assert outcome(lambda: recurring(changed)) == outcome(lambda: abi._read_report(changed))
+
+
+def outcome(read: Callable[[], abi.Report]) -> object:
+    """What is said of the report, or how it is refused."""
+    try:
+        found = read()
+    except BadEvidence as error:
+        return error.reason, str(error)
+    return found[:-1], lasting(found)
+
+
+def test_a_proven_report_vouches_for_no_other_nonce_time_or_application() -> None:
+    genuine = report()
+    verify(genuine)
+    for member, value in ((NONCE, b64u(bytes(32))), (TIMESTAMP, "95581178870535"), ("tcb", "other")):
+        spoilt = changed(genuine, "payload", member, value=value)
+        assert reason_of(lambda: verify(spoilt, challenge=None)) is Reason.BAD_SIGNATURE  # noqa: B023 - called at once
+    other = report_payload(bytes(32))
+    assert verify(report(other), challenge=bytes(32)).fields["timestamp"] == other["timestamp"]
+    assert reason_of(lambda: verify(report(other))) is Reason.CHALLENGE_MISMATCH
+
+
+def test_an_envelope_around_a_known_report_is_not_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sent(challenge: bytes) -> bytes:
+        return json.dumps({"report": report(report_payload(challenge)).decode(), "ima_log": None}).encode()
+
+    verify(sent(CHALLENGE))
+    monkeypatch.setattr(abi, "render", pytest.fail)
+    assert verify(sent(bytes(32)), challenge=bytes(32)).challenge_verified
