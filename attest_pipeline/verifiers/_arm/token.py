@@ -6,13 +6,17 @@ and the components of this platform. Sources: RMM specification 1.0 section A7.2
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._shared.cose import Sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet, Label, read_collection
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 MAX_TOKEN: Final = 16 * 1024
 _PLATFORM, _REALM = 44234, 44241
@@ -49,8 +53,11 @@ class Component(NamedTuple):
     hash_algorithm: str | None
 
 
-class Platform(NamedTuple):
-    """Claims of the platform token; `challenge` is the hash of the key that signs the realm token."""
+class Platform(Struct, frozen=True, eq=False):
+    """Claims of the platform token; `challenge` is the hash of the key that signs the realm token.
+
+    Proofs of it are remembered, and so one object for equal tokens.
+    """
 
     profile: str
     challenge: bytes
@@ -63,11 +70,13 @@ class Platform(NamedTuple):
     components: tuple[Component, ...]
 
 
-class Realm(NamedTuple):
-    """Claims of the realm token; `key` is the value of the public key claim, byte for byte."""
+class Realm(Struct, frozen=True, eq=False):
+    """Claims of the realm token but its challenge; `key` is the value of the public key claim, byte for byte.
+
+    Remembered, and so one object for tokens that repeat it.
+    """
 
     profile: str | None
-    challenge: bytes
     personalization: bytes
     initial: bytes
     extensible: tuple[bytes, ...]
@@ -87,6 +96,7 @@ class RealmToken(NamedTuple):
     """The realm token, split and typed."""
 
     message: Sign1
+    challenge: bytes
     claims: Realm
 
 
@@ -97,6 +107,10 @@ def read_tokens(data: bytes) -> Collection:
     Remembered for a moment, because an Endorsement is asked for first and the tokens are proven right after.
     Raises BadEvidence(EMPTY | MALFORMED | TOO_LARGE).
     """
+    return _recurring(data)
+
+
+def _read_tokens(data: bytes) -> Collection:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no token")
     if len(data) > MAX_TOKEN:
@@ -105,6 +119,18 @@ def read_tokens(data: bytes) -> Collection:
     if _REALM not in tokens:
         raise BadEvidence(Reason.MALFORMED, "collection without realm token")
     return Collection(tokens.get(_PLATFORM), tokens[_REALM])
+
+
+def _changing(tokens: Collection) -> tuple[bytes]:
+    return (tokens.realm,)
+
+
+def _renewed(tokens: Collection, fields: Sequence[bytes]) -> Collection:
+    (realm,) = fields
+    return Collection(tokens.platform, realm)
+
+
+_recurring: Final = Recurring(_read_tokens, _changing, _renewed)
 
 
 def read_profile(claims: ClaimsSet) -> str | None:
@@ -186,12 +212,12 @@ def read_ueid(claims: ClaimsSet, label: Label) -> bytes:
     return ueid
 
 
-def read_realm(claims: ClaimsSet, *, key_sizes: range | frozenset[int]) -> Realm:
-    """Typed claims of a realm token. Raises BadEvidence(MALFORMED)."""
+def read_realm(claims: ClaimsSet, *, key_sizes: range | frozenset[int]) -> tuple[bytes, Realm]:
+    """Challenge of a realm token, and its other claims, typed. Raises BadEvidence(MALFORMED)."""
     extensible = ClaimsSet(dict(enumerate(claims.array(44239, range(4, 5)))), "extensible measurements")
-    return Realm(
-        profile=read_profile(claims),
-        challenge=claims.octets(10, frozenset({64})),
+    profile, challenge = read_profile(claims), claims.octets(10, frozenset({64}))
+    return challenge, Realm(
+        profile=profile,
         personalization=claims.octets(44235, frozenset({64})),
         initial=claims.octets(44238, DIGESTS),
         extensible=tuple(extensible.octets(index, DIGESTS) for index in range(4)),

@@ -50,6 +50,11 @@ def read_sign1(data: bytes, *, bare: bool = False) -> Sign1:
     return Sign1(protected, header.get(_ALG), payload, signature)
 
 
+def renewed_sign1(message: Sign1, nonce: bytes, new: bytes, signature: bytes) -> Sign1:
+    """The message with a new nonce, where the old one stands once in the payload, and with its signature."""
+    return Sign1(message.protected, message.algorithm, message.payload.replace(nonce, new), signature)
+
+
 def _untagged(message: object) -> object:
     return message.value if isinstance(message, cbor2.CBORTag) else None
 

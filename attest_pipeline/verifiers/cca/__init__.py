@@ -39,10 +39,10 @@ class CcaVerifier:
         if cpak is None:
             raise BadEvidence(Reason.MISSING_ENDORSEMENT, "no CPAK is endorsed for this platform")
         proof = prove(evidence.items.get("token", b""), cpak)
-        return claims_of(proof, challenge_verified=check_challenge(proof.realm.challenge, challenge))
+        return claims_of(proof, challenge_verified=check_challenge(proof.challenge, challenge))
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)
 def _named(platform_token: bytes) -> tuple[EndorsementRef, ...]:
     """Reference to the CPAK that an unproven platform token asks for."""
     platform = read_platform_token(platform_token).claims

@@ -4,6 +4,8 @@ Sources: RMM specification 1.0 section A7.2 (legacy: no realm profile), draft-ff
 2.0, draft (profiles below).
 """
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from attest_pipeline.crypto import EcKey
@@ -17,8 +19,9 @@ from attest_pipeline.verifiers._arm.token import (
     read_ueid,
 )
 from attest_pipeline.verifiers._shared import cbor
-from attest_pipeline.verifiers._shared.cose import Sign1, read_key, read_point, read_sign1
+from attest_pipeline.verifiers._shared.cose import Sign1, read_key, read_point, read_sign1, renewed_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
+from attest_pipeline.verifiers._shared.recurring import Recurring
 from attest_pipeline.verifiers.cca.rmm2 import (
     PlatformAdditions,
     RealmAdditions,
@@ -47,6 +50,7 @@ class RealmToken(NamedTuple):
     """The realm token, split and typed; `additions` are there from profile 2.0 on."""
 
     message: Sign1
+    challenge: bytes
     claims: Realm
     additions: RealmAdditions | None
 
@@ -67,14 +71,34 @@ def read_realm_token(data: bytes, platform_profile: str) -> RealmToken:
 
     Raises BadEvidence(MALFORMED | TOO_LARGE).
     """
+    return _recurring[platform_profile == PLATFORM_2](data)
+
+
+def _read_realm_token(data: bytes, *, on_2: bool) -> RealmToken:
     message = read_sign1(data)
     claims = ClaimsSet(cbor.decode(message.payload), "realm token")
     profile = read_profile(claims)
     if profile not in REALM_PROFILES:
         raise BadEvidence(Reason.MALFORMED, "realm token of a profile that is not supported")
-    is_2 = profile == REALM_2 or (profile is None and platform_profile == PLATFORM_2)
-    realm = read_realm(claims, key_sizes=range(1, _MAX_KEY + 1))
-    return RealmToken(message, realm, read_realm_additions(claims, is_2=is_2))
+    is_2 = profile == REALM_2 or (profile is None and on_2)
+    challenge, realm = read_realm(claims, key_sizes=range(1, _MAX_KEY + 1))
+    return RealmToken(message, challenge, realm, read_realm_additions(claims, is_2=is_2))
+
+
+def _changing(token: RealmToken) -> tuple[bytes, bytes]:
+    return token.challenge, token.message.signature
+
+
+def _renewed(token: RealmToken, fields: Sequence[bytes]) -> RealmToken:
+    challenge, signature = fields
+    message = renewed_sign1(token.message, token.challenge, challenge, signature)
+    return RealmToken(message, challenge, token.claims, token.additions)
+
+
+_recurring: Final[Mapping[bool, Recurring[RealmToken]]] = {
+    on_2: Recurring(partial(_read_realm_token, on_2=on_2), _changing, _renewed) for on_2 in (False, True)
+}
+"""By whether the platform is of profile 2.0, which a realm token without a profile has too."""
 
 
 def realm_key(token: RealmToken) -> EcKey:

@@ -4,9 +4,10 @@ from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
-from attest_pipeline.verifiers._arm.token import Platform, Realm, component_measurements, is_debug, platform_fields
+from attest_pipeline.verifiers._arm.token import Realm, component_measurements, is_debug, platform_fields
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
 from attest_pipeline.verifiers.cca.rmm2 import Device, PlatformAdditions, RealmAdditions
-from attest_pipeline.verifiers.cca.verify import CHECKS, Proof
+from attest_pipeline.verifiers.cca.verify import CHECKS, EndorsedPlatform, Proof
 
 _PLATFORM: Final = "cca-platform-"
 _REALM: Final = "cca-realm-"
@@ -14,40 +15,43 @@ _REALM: Final = "cca-realm-"
 
 def claims_of(proof: Proof, *, challenge_verified: bool) -> Claims:
     """Claims of the realm and its platform; the hardware is named by the platform's instance id."""
-    platform = proof.platform.claims
-    platform_values, platform_digests = _platform_claims(platform, proof.platform.additions)
-    realm_digests = _realm_measurements(proof.realm)
+    lasting = _lasting(proof.platform, proof.realm, proof.additions, challenge_verified)
+    return renewed_claims(lasting, {f"{_REALM}challenge": proof.challenge.hex()})
+
+
+@lru_cache(maxsize=8192)
+def _lasting(
+    endorsed: EndorsedPlatform,
+    realm: Realm,
+    additions: RealmAdditions | None,
+    challenge_verified: bool,  # noqa: FBT001 - lru_cache is slow with keywords
+) -> Claims:
+    """Claims that a realm makes time and again: all but the challenge."""
+    platform = endorsed.claims
+    realm_digests = _realm_measurements(realm)
     return Claims(
         tee="cca",
         hardware_id=platform.instance_id.hex(),
         debug=is_debug(platform.lifecycle),
         tcb_status=None,
-        measurements=realm_digests | platform_digests,
-        signer=proof.platform.signer,
+        measurements=realm_digests | component_measurements(platform.components, _PLATFORM),
+        signer=endorsed.signer,
         challenge_verified=challenge_verified,
-        endorsements={"cpak": proof.platform.cpak},
+        endorsements={"cpak": endorsed.cpak},
         fields={
-            **platform_values,
+            **platform_fields(platform, _PLATFORM),
+            **_added_platform_fields(endorsed.additions),
             **realm_digests,
-            **_realm_fields(proof.realm),
-            **_added_realm_fields(proof.additions),
-            "cca-unproven-devices": _has_devices(proof),
+            **_realm_fields(realm),
+            **_added_realm_fields(additions),
+            "cca-unproven-devices": _has_devices(endorsed.additions, additions),
         },
         checks=(*CHECKS, "challenge") if challenge_verified else CHECKS,
     )
 
 
-@lru_cache(maxsize=8192)
-def _platform_claims(
-    platform: Platform, additions: PlatformAdditions | None
-) -> tuple[dict[str, FieldValue], dict[str, str]]:
-    fields = platform_fields(platform, _PLATFORM) | _added_platform_fields(additions)
-    return fields, component_measurements(platform.components, _PLATFORM)
-
-
-def _has_devices(proof: Proof) -> bool:
+def _has_devices(platform: PlatformAdditions | None, realm: RealmAdditions | None) -> bool:
     """Whether the platform or the realm rests on devices too: their own Evidence is nothing that this token proves."""
-    platform, realm = proof.platform.additions, proof.additions
     return (platform is not None and bool(platform.devices)) or (realm is not None and realm.devices is not None)
 
 
@@ -87,7 +91,6 @@ def _realm_measurements(realm: Realm) -> dict[str, str]:
 def _realm_fields(realm: Realm) -> dict[str, FieldValue]:
     return {
         f"{_REALM}profile": realm.profile,
-        f"{_REALM}challenge": realm.challenge.hex(),
         f"{_REALM}personalization-value": realm.personalization.hex(),
         f"{_REALM}hash-algo-id": realm.hash_algorithm,
         f"{_REALM}public-key": realm.key.hex(),

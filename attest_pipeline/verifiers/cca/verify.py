@@ -7,6 +7,8 @@ platform token joins them.
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline.verifiers._arm.anchor import load_anchor
 from attest_pipeline.verifiers._arm.token import Platform, Realm, check_binding, read_tokens
 from attest_pipeline.verifiers._shared.cose import check_signature
@@ -16,8 +18,11 @@ from attest_pipeline.verifiers.cca.rmm2 import PlatformAdditions, RealmAdditions
 CHECKS: Final = ("token-format", "platform-signature", "platform-lifecycle", "realm-key-binding", "realm-signature")
 
 
-class EndorsedPlatform(NamedTuple):
-    """A platform and what it rests on: SHA-256 of the CPAK's SubjectPublicKeyInfo, and of the document it came in."""
+class EndorsedPlatform(Struct, frozen=True, eq=False):
+    """A platform and what it rests on: SHA-256 of the CPAK's SubjectPublicKeyInfo, and of the document it came in.
+
+    Proofs are remembered, and so one object for equal tokens under equal documents.
+    """
 
     claims: Platform
     additions: PlatformAdditions | None
@@ -29,6 +34,7 @@ class Proof(NamedTuple):
     """What the signatures prove."""
 
     platform: EndorsedPlatform
+    challenge: bytes
     realm: Realm
     additions: RealmAdditions | None
 
@@ -40,7 +46,7 @@ def prove(collection: bytes, cpak: bytes) -> Proof:
     token = read_realm_token(tokens.realm, platform.claims.profile)
     check_binding(platform.claims, token.claims)
     check_signature(token.message, realm_key(token), "realm token")
-    return Proof(platform, token.claims, token.additions)
+    return Proof(platform, token.challenge, token.claims, token.additions)
 
 
 @lru_cache(maxsize=8192)

@@ -18,7 +18,7 @@ from attest_pipeline.verifiers._arm.token import (
     read_ueid,
 )
 from attest_pipeline.verifiers._shared import cbor
-from attest_pipeline.verifiers._shared.cose import Sign1, read_sign1
+from attest_pipeline.verifiers._shared.cose import Sign1, read_sign1, renewed_sign1
 from attest_pipeline.verifiers._shared.eat import ClaimsSet
 from attest_pipeline.verifiers._shared.recurring import Recurring
 
@@ -114,9 +114,7 @@ def _changing(token: Token) -> tuple[bytes, bytes]:
 
 def _renewed(token: Token, fields: Sequence[bytes]) -> Token:
     nonce, signature = fields
-    message, old, device = token
-    payload = message.payload.replace(old, nonce)  # where it stands once
-    return Token(Sign1(message.protected, message.algorithm, payload, signature), nonce, device)
+    return Token(renewed_sign1(token.message, token.nonce, nonce, signature), nonce, token.device)
 
 
 _recurring: Final = Recurring(_read_token, _changing, _renewed)

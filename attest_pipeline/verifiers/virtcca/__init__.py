@@ -37,6 +37,6 @@ class VirtccaVerifier:
         """Prove the Evidence at `now`. `challenge` is label 10 of the CVM token, 64 bytes. Raises BadEvidence."""
         device = prove_owner(evidence, endorsements, self._roots, now)
         proof = prove_token(evidence.items.get("token", b""), device)
-        verified = check_challenge(proof.realm.challenge, challenge)
+        verified = check_challenge(proof.challenge, challenge)
         logs = check_logs(proof.realm, evidence)
         return claims_of(proof, device, logs=logs, challenge_verified=verified)

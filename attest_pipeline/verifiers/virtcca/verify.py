@@ -30,6 +30,7 @@ _IMA_REGISTER: Final = 4
 class Proof(NamedTuple):
     """What the signatures prove; `platform` is None if firmware sent no platform token."""
 
+    challenge: bytes
     realm: Realm
     platform: Platform | None
     checks: tuple[str, ...]
@@ -45,7 +46,7 @@ def prove_owner(evidence: Evidence, endorsements: Endorsements, roots: frozenset
 def prove_token(token: bytes, device: Device) -> Proof:
     """Prove the CVM token, and the platform token if there is one, under the device's key. Raises BadEvidence."""
     tokens = read_tokens(token)
-    message, realm = read_cvm_token(tokens.realm)
+    message, nonce, realm = read_cvm_token(tokens.realm)
     key = token_key(realm.key)
     platform = None if tokens.platform is None else _prove_platform(tokens.platform, device.spki)
     if platform is not None:
@@ -54,7 +55,7 @@ def prove_token(token: bytes, device: Device) -> Proof:
         raise BadEvidence(Reason.UNBOUND, "the token's key is neither the device's nor vouched for by the platform")
     check_signature(message, key, "CVM token")
     made = ("cvm-key-binding", "cvm-signature")
-    return Proof(realm, platform, ("platform-signature", *made) if platform else made)
+    return Proof(nonce, realm, platform, ("platform-signature", *made) if platform else made)
 
 
 @lru_cache(maxsize=8192)
