@@ -1,6 +1,7 @@
 """Arm CCA: real tokens, forgeries signed with real keys, and every byte flipped."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.simulator import arm_token
 from attest_pipeline.simulator.arm import RMM_2
+from attest_pipeline.verifiers._shared import cbor
 from attest_pipeline.verifiers.cca import CcaVerifier
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -403,6 +405,65 @@ def test_a_new_realm_claim_that_is_incomplete_or_wrong_is_malformed(realm: Chang
 
 def test_no_flipped_byte_of_a_token_of_rmm_2_verifies() -> None:
     assert survivors(token_2({2404: [DEVICE]}, {44257: bytes(32)}), jwk(CPAK)) == []
+
+
+# ── tokens that differ in challenge and signature alone ───────────────────────────────────────────────────────────────
+OTHER_CHALLENGE = CHALLENGE[::-1]
+
+
+def differing(found: Claims, known: Claims) -> set[str]:
+    return {name for name, value in known.fields.items() if found.fields[name] != value}
+
+
+@pytest.mark.parametrize("write", [token, token_2])
+def test_a_token_over_another_challenge_is_not_read_anew(
+    write: Callable[[Changes, Changes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = cbor2.loads(write({}, {})).value
+    realm = cbor2.loads(write({}, {10: OTHER_CHALLENGE})).value[arm_token.REALM]
+    known, later = verify(collection(*first.values())), collection(first[arm_token.PLATFORM], realm)
+    monkeypatch.setattr(cbor, "decode", pytest.fail)
+    found = verify(later, challenge=OTHER_CHALLENGE)
+    assert differing(found, known) == {"cca-realm-challenge"}
+    assert found.fields["cca-realm-challenge"] == OTHER_CHALLENGE.hex()
+    assert reason_of(lambda: verify(later)) is Reason.CHALLENGE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("platform", "realm", "said"),
+    [
+        ({256: b"\x01" + bytes(32)}, {}, {"cca-platform-instance-id"}),
+        ({2395: 0x4000}, {}, {"cca-platform-lifecycle"}),
+        ({2401: b"\x02"}, {}, {"cca-platform-config"}),
+        ({2400: "service"}, {}, {"cca-platform-verification-service"}),
+        ({}, {44235: bytes(range(64, 128))}, {"cca-realm-personalization-value"}),
+        ({}, {44236: "sha-512"}, {"cca-realm-hash-algo-id"}),
+        ({}, {44238: bytes(range(32))}, {"cca-realm-initial-measurement"}),
+        ({}, {44239: [bytes(range(32)), bytes(32), bytes(32), bytes(32)]},
+         {f"cca-realm-extensible-measurement-{register}" for register in range(3)}),
+    ],
+)  # fmt: skip
+def test_what_is_known_of_a_realm_is_said_of_no_other(platform: Changes, realm: Changes, said: set[str]) -> None:
+    known = verify(token())
+    found = verify(token(platform, realm))
+    assert differing(found, known) == said
+    assert found.debug is (2395 in platform)
+    assert {name: found.fields[name] for name in found.measurements} == found.measurements
+    assert found.hardware_id == found.fields["cca-platform-instance-id"]
+    assert verify(token()) == known
+
+
+def test_a_platform_is_told_by_the_document_that_endorses_it() -> None:
+    genuine = token()
+    known, found = verify(genuine), verify(genuine, jwk(CPAK) + b" ")
+    assert found.endorsements != known.endorsements
+    assert (found.signer, found.fields) == (known.signer, known.fields)
+
+
+def test_a_realm_token_without_profile_is_read_by_that_of_its_platform_however_well_it_is_known() -> None:
+    for _ in range(2):
+        assert verify(token_2({}, {265: ABSENT})).fields["cca-realm-mec-policy"] == "private"
+        assert reason_of(lambda: verify(token_2({265: LEGACY}, {265: ABSENT}))) is Reason.MALFORMED
 
 
 # ── mutation ──────────────────────────────────────────────────────────────────────────────────────────────────────────

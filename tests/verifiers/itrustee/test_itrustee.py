@@ -561,3 +561,24 @@ def test_an_envelope_around_a_known_report_is_not_read_anew(monkeypatch: pytest.
     verify(sent(CHALLENGE))
     monkeypatch.setattr(abi, "render", pytest.fail)
     assert verify(sent(bytes(32)), challenge=bytes(32)).challenge_verified
+
+
+def test_what_is_known_of_an_application_is_said_of_no_other() -> None:
+    known = verify(report())
+    provisioned = ak_certificate(DRK, DRK_CERT, AK, bytes(32))
+    assert verify(report(certificate=provisioned)).measurements == {**known.measurements, "qta_img": bytes(32).hex()}
+    other = {**PAYLOAD, "uuid": "00000000-0000-0000-0000-000000000000"}
+    assert verify(report(other)).fields == {**known.fields, "uuid": other["uuid"]}
+    fewer = verify(report(), ca=CA[:1])
+    assert ({*fewer.endorsements}, fewer.fields) == ({"ca/0"}, known.fields)
+    assert verify(report()) == known
+
+
+def test_a_certified_ak_that_is_known_is_judged_at_the_given_time_and_by_the_services_endorsed() -> None:
+    data, late = certified(CERTIFIED.pem), lab.NOW + 31 * lab.DAY
+    stranger = lab.Identity.root("another service")
+    for _ in range(2):
+        assert set(verify(data, ak_issuer=(SERVICE.pem,), now=lab.NOW).endorsements) == {"ak_issuer/0"}
+        assert len(verify(data, ak_issuer=(stranger.pem, SERVICE.pem), now=lab.NOW).endorsements) == 2
+        assert reason_of(lambda: verify(data, ak_issuer=(stranger.pem,), now=lab.NOW)) is Reason.BAD_CHAIN
+        assert reason_of(lambda: verify(data, ak_issuer=(SERVICE.pem,), now=late)) is Reason.EXPIRED

@@ -18,6 +18,7 @@ from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator import arm_token
 from attest_pipeline.simulator.pki import Identity, Pki
 from attest_pipeline.verifiers._huawei.roots import HUAWEI_ECC_ATTESTATION_ROOT_CA_1, HUAWEI_EQUIPMENT_CA
+from attest_pipeline.verifiers._shared import cbor
 from attest_pipeline.verifiers._shared.x509 import load_certificate, prove_path, public_key
 from attest_pipeline.verifiers.virtcca import VirtccaVerifier
 
@@ -280,6 +281,48 @@ def test_no_flipped_byte_of_a_real_token_verifies(real: dict[str, bytes], real_c
             continue
         survivors.append(offset)
     assert survivors == []
+
+
+# ── tokens that differ in challenge and signature alone ───────────────────────────────────────────────────────────────
+PLATFORM_TOKEN = platform_token(DEVICE_KEY, CVM_KEY.point, NOTHING)
+OTHER_CHALLENGE = CHALLENGE[::-1]
+
+
+def test_a_token_over_another_challenge_is_not_read_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, later = (
+        items(collection(PLATFORM_TOKEN, cvm_token(CVM_KEY, {10: challenge})))
+        for challenge in (CHALLENGE, OTHER_CHALLENGE)
+    )
+    first = verify(known)
+    monkeypatch.setattr(cbor, "decode", pytest.fail)
+    found = verify(later, challenge=OTHER_CHALLENGE)
+    assert found.fields == {**first.fields, "challenge": OTHER_CHALLENGE.hex()}
+    assert reason_of(lambda: verify(later)) is Reason.CHALLENGE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("realm", "said"),
+    [({44235: bytes(range(64, 128))}, "rpv"), ({44238: bytes(range(32))}, "rim"), ({44236: "sha-512"}, "hash_alg")],
+)
+def test_what_is_known_of_a_vm_is_said_of_no_other(realm: Changes, said: str) -> None:
+    known = verify(items(bound_by_platform()))
+    found = verify(items(bound_by_platform({}, realm)))
+    assert {name for name, value in known.fields.items() if found.fields[name] != value} == {said}
+    assert verify(items(bound_by_platform())) == known
+
+
+def test_what_is_known_with_a_platform_a_crl_or_a_log_is_not_said_without() -> None:
+    realm = {44239: [bytes(32)] * 3 + [IMA_DIGEST]}
+    token = cvm_token(DEVICE_KEY, realm)
+    alone = items(collection(None, token))
+    vouched = items(collection(platform_token(DEVICE_KEY, DEVICE_KEY.point, NOTHING), token))
+    logged = {**alone, "ima_log": IMA_LINE.encode()}
+    for _ in range(2):
+        assert (verify(vouched).debug, verify(alone).debug) == (False, None)
+        assert (verify(logged).fields["ima-log"], verify(alone).fields["ima-log"]) == (True, False)
+        assert "ima_digest" in verify(logged).fields.keys() - verify(alone).fields.keys()
+        assert (len(verify(logged).logs), verify(alone).logs) == (1, ())
+        assert verify(alone, crl=(PKI.crl(PRODUCT, []),)).endorsements.keys() - verify(alone).endorsements.keys()
 
 
 # ── the logs ──────────────────────────────────────────────────────────────────────────────────────────────────────────
