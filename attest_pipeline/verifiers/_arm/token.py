@@ -100,11 +100,9 @@ class RealmToken(NamedTuple):
     claims: Realm
 
 
-@lru_cache(maxsize=64)
 def read_tokens(data: bytes) -> Collection:
     """Split the evidence into its tokens; entries under other labels are left alone, as they prove nothing.
 
-    Remembered for a moment, because an Endorsement is asked for first and the tokens are proven right after.
     Raises BadEvidence(EMPTY | MALFORMED | TOO_LARGE).
     """
     return _recurring(data)

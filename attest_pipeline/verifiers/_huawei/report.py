@@ -123,28 +123,27 @@ class _AkPayload(Struct):
     ak_pub: _AkKey
 
 
-@lru_cache(maxsize=64)
 def read_evidence(report: bytes, ima_log: bytes | None) -> tuple[Report, bytes | None]:
     """Report and IMA log, as given or out of secGear's envelope `{"report": …, "ima_log": …}` around both.
 
-    Remembered for a moment, because Endorsements are asked for first and the report is proven right after.
     Raises BadEvidence(MALFORMED | TOO_LARGE | UNSUPPORTED_FORMAT).
     """
-    envelope = _read_envelope(report)
-    if envelope is None:
+    if _ESCAPE in report:  # an envelope cannot do without, for the quotes of the report
+        return _read_escaped(report, ima_log)
+    return _recurring(report), ima_log
+
+
+@lru_cache(maxsize=64)
+def _read_escaped(report: bytes, ima_log: bytes | None) -> tuple[Report, bytes | None]:
+    """Remembered for a moment, because Endorsements are asked for first and the report is proven right after."""
+    document = strict_json.load(report)
+    if not isinstance(document, dict) or not document.keys() <= _ENVELOPE:
         return _recurring(report), ima_log
+    envelope = strict_json.convert(document, _Envelope, "iTrustee envelope")
     if envelope.ima_log is not None and ima_log is not None:
         raise BadEvidence(Reason.MALFORMED, "an IMA log in the envelope and one beside it")
     log = _octets_of(envelope.ima_log) if ima_log is None else ima_log
     return _recurring(envelope.report.encode()), log
-
-
-def _read_envelope(data: bytes) -> _Envelope | None:
-    """The envelope, or None for a report without one: it has no need to escape quotes."""
-    document = strict_json.load(data) if _ESCAPE in data else None
-    if not isinstance(document, dict) or not document.keys() <= _ENVELOPE:
-        return None
-    return strict_json.convert(document, _Envelope, "iTrustee envelope")
 
 
 def _read_report(data: bytes) -> Report:

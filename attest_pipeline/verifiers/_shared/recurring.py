@@ -39,8 +39,7 @@ class Recurring(Generic[T]):
     again.
 
     `read` makes a value of bytes. `changing` names those parts of a value that change, each as it stands in the bytes,
-    or none if it cannot say.
-    `renewed` is the value with others of the same lengths instead, or None if it cannot say.
+    or none if it cannot say. `renewed` is the value with others of the same lengths instead, or None if it cannot say.
 
     This gives what `read` gives only if a field may hold any bytes of its length without anything else being read
     differently: the content of a byte string of CBOR, not that of a string of JSON, unless `renewed` looks at it.
