@@ -6,17 +6,17 @@ from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._shared.recurring import renewed_claims
 from attest_pipeline.verifiers._tpm.abi import Scheme, State
 from attest_pipeline.verifiers._tpm.ak import Ak
-from attest_pipeline.verifiers._tpm.logs import Summary
+from attest_pipeline.verifiers._tpm.logs import Explained, Summary
 from attest_pipeline.verifiers._tpm.machine import Machine
 from attest_pipeline.verifiers._tpm.quote import CHECKS, Pcrs, lasting_fields, momentary_fields
 
 
-def make_claims(tee: str, machine: Machine, *, bound: bool) -> Claims:
-    """Claims of a proven machine, its quote and the logs that explain it.
+def make_claims(tee: str, machine: Machine, logs: Explained, *, bound: bool) -> Claims:
+    """Claims of a proven machine, its quote and the logs that explain it, with what they say to this TEE.
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
-    proof, logs = machine.proof, machine.logs
+    proof = machine.proof
     lasting = _lasting(tee, proof.quote.state, proof.pcrs, proof.signature.scheme, machine.ak, logs.summary, bound)
     return renewed_claims(lasting, momentary_fields(proof.quote), logs.logs)
 

@@ -33,7 +33,7 @@ def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
     public = evidence.items.get("ak_public")
     if public is not None:
         return _named(key_name(public))
-    return _qualified(parse_quote(_item(evidence, "attest")).state.qualified_signer)
+    return _qualified(parse_quote(evidence.items.get("attest", b"")).state.qualified_signer)
 
 
 @lru_cache(maxsize=8192)
@@ -59,20 +59,12 @@ def prove_machine(
     now: datetime,
 ) -> Machine:
     """Prove the quote at `now`; `challenge` is all of extraData, or None. Raises BadEvidence."""
-    attest, pcrs = _item(evidence, "attest"), read_pcrs(_item(evidence, "pcrs"))
-    signature = parse_signature(_item(evidence, "signature"))
-    ak = endorsed_ak(endorsements, evidence.items.get("ak_cert"), roots, now)
-    _check_claimed_key(evidence, ak)
-    proof = prove_quote(attest, signature, pcrs, ak.key, challenge)
-    return Machine(proof, ak, check_logs(proof, evidence.items.get("event_log"), ima_log))
-
-
-def _item(evidence: Evidence, name: str) -> bytes:
-    return evidence.items.get(name, b"")
-
-
-def _check_claimed_key(evidence: Evidence, ak: Ak) -> None:
-    """The key that the Evidence brings is the endorsed one; by itself it proves nothing."""
-    public = evidence.items.get("ak_public")
+    items = evidence.items
+    pcrs = read_pcrs(items.get("pcrs", b""))
+    signature = parse_signature(items.get("signature", b""))
+    ak = endorsed_ak(endorsements, items.get("ak_cert"), roots, now)
+    public = items.get("ak_public")  # by itself it proves nothing
     if public is not None and key_name(public) != ak.name:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "ak_public is not the endorsed AK")
+    proof = prove_quote(items.get("attest", b""), signature, pcrs, ak.key, challenge)
+    return Machine(proof, ak, check_logs(proof, items.get("event_log"), ima_log))

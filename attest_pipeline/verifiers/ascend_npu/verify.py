@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from msgspec.structs import replace
-
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._huawei import quoter, report_claims
@@ -71,8 +69,8 @@ class AscendNpuVerifier:
     def _on_tpm(self, evidence: Evidence, endorsements: Endorsements, challenge: bytes | None, now: datetime) -> Claims:
         log = _required(evidence.items.get("firmware_log"))
         host = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
-        with_list = replace(host, logs=explained_with_firmware(host.logs))
-        return machine_claims.make_claims(self.tee, with_list, bound=challenge is not None)
+        logs = explained_with_firmware(host.logs)
+        return machine_claims.make_claims(self.tee, host, logs, bound=challenge is not None)
 
 
 def _binding(evidence: Evidence) -> str:
