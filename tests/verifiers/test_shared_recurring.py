@@ -143,13 +143,31 @@ def test_the_very_bytes_that_were_read_last_are_not_looked_at_again() -> None:
     assert reader.recurring(data).nonce == b"n" * 15
 
 
-def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "value"), [("_KEPT", 10), ("_KEPT_BYTES", 10 * len(written()))])
+def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    reader = Reader()
+    monkeypatch.setattr(recurring, limit, value)
+    for number in range(300):
+        reader.recurring(written(text=f"{number:04}"))
+        assert len(reader.recurring._layouts[len(written())].known) <= 10
+
+
+def test_a_full_memory_goes_on_to_serve_those_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader()
     monkeypatch.setattr(recurring, "_KEPT", 10)
-    for number in range(35):
+    for _ in range(5):  # a fleet of twice its size takes turns
+        for number in range(20):
+            reader.recurring(written(text=f"{number:04}"))
+    assert reader.asked == 20 + 4 * 10
+
+
+def test_a_full_memory_takes_up_another_fleet_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = Reader()
+    monkeypatch.setattr(recurring, "_KEPT", 10)
+    for number in range(10):
         reader.recurring(written(text=f"{number:04}"))
-    assert len(reader.recurring._layouts[len(written())].known) <= 10
-    monkeypatch.setattr(recurring, "_KEPT_BYTES", 4 * len(written()))
-    for number in range(35):
-        reader.recurring(written(text=f"{number:04}"))
-    assert len(reader.recurring._layouts[len(written())].known) <= 4
+    for turn in range(20):
+        asked = reader.asked
+        for number in range(10, 20):
+            reader.recurring(written(text=f"{number:04}", nonce=bytes([turn]) * 32))
+    assert reader.asked == asked

@@ -19,6 +19,8 @@ _Cut = Callable[[bytes], tuple[bytes, ...]]
 _KEPT: Final = 8192
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of bytes that do not change; the values made of them take a few times as much."""
+_PATIENCE: Final = 8
+"""Values for each that is known, which a full memory does not take before it is begun anew."""
 _FIELD: Final = 12
 """Bytes of the shortest field: a shorter one may well stand elsewhere too."""
 
@@ -55,7 +57,7 @@ class Recurring(Generic[T]):
         self._changing = changing
         self._renewed = renewed
         self._layouts: dict[int, _Layout] = {}
-        self._count = self._bytes = 0
+        self._count = self._bytes = self._missed = 0
         self._last: tuple[bytes, T] | None = None
 
     def __call__(self, data: bytes) -> T:
@@ -70,7 +72,7 @@ class Recurring(Generic[T]):
     def forget(self) -> None:
         """Remember nothing of what was read before."""
         self._layouts.clear()
-        self._count = self._bytes = 0
+        self._count = self._bytes = self._missed = 0
         self._last = None
 
     def _value(self, data: bytes) -> T:
@@ -85,11 +87,19 @@ class Recurring(Generic[T]):
         return value
 
     def _learn(self, data: bytes, value: T) -> None:
-        """Remember the value, unless it cannot be told where its fields stand; a full memory is begun anew."""
+        """Remember the value, unless it cannot be told where its fields stand, or there is no room.
+
+        A full memory serves those that it knows for a while: were the oldest forgotten for the newest, a fleet that
+        takes turns and is larger than the memory would find nothing in it. Then it is begun anew, for another fleet.
+        """
+        full = self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES
+        if full and self._missed < _PATIENCE * self._count:
+            self._missed += 1
+            return
         spans = _places(data, self._changing(value))
         if not spans:
             return
-        if self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES:
+        if full:
             self.forget()
         layout = self._layouts.get(len(data))
         if layout is None or layout.spans != spans:
