@@ -43,7 +43,8 @@ class _Authority:
 class AwsVendor:
     """Test vendor for `nitro`: one enclave on each instance.
 
-    Certificates are valid from a day before `now` to 30 days after it (real ones live three hours).
+    Certificates are valid from a day before `now` to 30 days after it (real ones live three hours); documents are of
+    `now`.
     """
 
     tee = "nitro"

@@ -60,7 +60,7 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     "cca": {"cca-platform-lifecycle": 0x3000, "cca-unproven-devices": False},
     "psa": {"psa-security-lifecycle": 0x3000, "psa-software-measured": True},
     "virtcca": {"platform-lifecycle": 0x30FF, "platform-token": True},
-    "nitro": {},
+    "nitro": {"document_current": True},
     "nvidia-gpu": {"revocation_checked": True, "rim_driver": True, "rim_vbios": True},
     "nvidia-switch": {"revocation_checked": True, "rim_vbios": True},
     "csv": {"report_version": 2, "policy_es": True},

@@ -1,6 +1,6 @@
 """The default policies on what the verifiers prove of simulated devices, healthy and faulty."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from attest_pipeline.matching import ReferenceValues
 from attest_pipeline.model import Appraisal, Claims, Endorsements, Matched, Policy
 from attest_pipeline.simulator.amd import AmdVendor
 from attest_pipeline.simulator.ascend import AscendVendor
+from attest_pipeline.simulator.aws import AwsVendor
 from attest_pipeline.simulator.device import Fault, Vendor
 from attest_pipeline.simulator.itrustee import ItrusteeVendor
 
@@ -87,6 +88,16 @@ def test_key_of_a_provider_stands_for_hardware_it_does_not_name(engine: RegoEngi
 
     assert reasons["instance-identity"].value == 2
     assert reasons["instance-identity"].reason == "provider_identified"
+
+
+def test_a_document_of_an_hour_ago_is_contraindicated_though_its_chain_is_valid_for_two_more(
+    engine: RegoEngine,
+) -> None:
+    appraisal = judge(engine, AwsVendor(NOW - timedelta(hours=1)))
+    reasons = {reason.claim: reason.reason for reason in appraisal.reasons}
+
+    assert appraisal.status == "contraindicated"
+    assert reasons["instance-identity"] == "document_stale"
 
 
 def test_firmware_that_only_the_host_speaks_for_is_a_warning_though_it_is_known(engine: RegoEngine) -> None:

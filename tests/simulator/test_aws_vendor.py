@@ -1,6 +1,6 @@
 """Simulated Nitro Enclaves: healthy ones match their baseline, faulty ones fail as announced."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,9 +15,9 @@ CHALLENGE = bytes(range(64))
 VENDOR = AwsVendor(NOW)
 
 
-def prove(evidence: Evidence, vendor: AwsVendor = VENDOR) -> Claims:
+def prove(evidence: Evidence, vendor: AwsVendor = VENDOR, now: datetime = NOW) -> Claims:
     verifier = NitroVerifier({anchor.vendor: (anchor.spki,) for anchor in vendor.trust_anchors()})
-    return verifier.verify(evidence, Endorsements({}), challenge=CHALLENGE, now=NOW)
+    return verifier.verify(evidence, Endorsements({}), challenge=CHALLENGE, now=now)
 
 
 def mismatches(claims: Claims) -> list[str]:
@@ -50,6 +50,12 @@ def test_a_serial_number_is_one_enclave() -> None:
     assert (first.signer, first.hardware_id) == (again.signer, again.hardware_id)
     assert first.hardware_id != other.hardware_id
     assert first.signer != other.signer
+
+
+def test_a_document_is_of_the_time_of_its_vendor() -> None:
+    evidence = VENDOR.evidence(1, CHALLENGE)
+    assert prove(evidence).fields["document_current"] is True
+    assert prove(evidence, now=NOW + timedelta(hours=1)).fields["document_current"] is False
 
 
 def test_enclaves_of_another_vendor_object_are_strangers() -> None:

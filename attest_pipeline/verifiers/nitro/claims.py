@@ -1,6 +1,7 @@
 """Claims of a Nitro Enclave."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
@@ -10,13 +11,18 @@ from attest_pipeline.verifiers.nitro.abi import PCR_BYTES, Document
 CHECKS: Final = ("document_format", "chain_to_pinned_root", "chain_current", "document_signature")
 """What always holds; `challenge` may follow."""
 
+MAX_AGE: Final = 600
+"""Seconds before the time of judgement that a document may have been made to be current: the life of an epoch."""
+MAX_AHEAD: Final = 60
+"""Seconds after it: clocks differ."""
+
 _DEBUG: Final = bytes(PCR_BYTES)
 """PCR 0 of an enclave in debug mode: nothing is measured."""
 _ENCLAVE: Final = "-enc"
 
 
-def make_claims(document: Document, signer: str, *, bound: bool) -> Claims:
-    """Claims of a proven document; `bound` says whether its nonce was equal to a challenge.
+def make_claims(document: Document, signer: str, now: datetime, *, bound: bool) -> Claims:
+    """Claims of a proven document at `now`; `bound` says whether its nonce was equal to a challenge.
 
     The hardware is named by the EC2 instance: an enclave's own name changes whenever it starts.
     """
@@ -37,10 +43,16 @@ def make_claims(document: Document, signer: str, *, bound: bool) -> Claims:
             "instance_id": instance,
             "digest": document.digest,
             "timestamp": document.timestamp,
+            "document_current": _is_current(document, now),
             **_given(document),
         },
         checks=(*CHECKS, "challenge") if bound else CHECKS,
     )
+
+
+def _is_current(document: Document, now: datetime) -> bool:
+    """Whether it was made just before `now`. Not the age itself, by which policies would judge each document anew."""
+    return -MAX_AHEAD <= now.timestamp() - document.timestamp / 1000 <= MAX_AGE
 
 
 @lru_cache(maxsize=1024)

@@ -31,8 +31,8 @@ class Signer(NamedTuple):
 class NitroVerifier:
     """Proves the item `document`; it carries its whole chain, so nothing needs to be endorsed.
 
-    The chain lives three hours and is judged at `now`, not at the document's own timestamp. `trust_anchors` may name
-    further roots under `aws` (development only).
+    The chain lives three hours and is judged at `now`, not at the document's own timestamp; whether that is near `now`
+    is for policies to judge. `trust_anchors` may name further roots under `aws` (development only).
     """
 
     tee = "nitro"
@@ -61,7 +61,7 @@ class NitroVerifier:
         if challenge is not None and document.nonce != challenge:
             raise BadEvidence(Reason.CHALLENGE_MISMATCH, "nonce is not the challenge")
         check_signature(message, signer.key, "attestation document")
-        return make_claims(document, signer.name, bound=challenge is not None)
+        return make_claims(document, signer.name, now, bound=challenge is not None)
 
 
 @lru_cache(maxsize=8192)

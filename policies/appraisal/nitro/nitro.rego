@@ -8,6 +8,7 @@ reads := [
 	"debug",
 	"match.matched",
 	"match.set",
+	"fields.document_current",
 ]
 
 vector := {
@@ -16,11 +17,18 @@ vector := {
 	"runtime-opaque": runtime_opaque,
 }
 
-# Instance identity: the document chains to the root of AWS and names its EC2 instance.
+# Instance identity: the document chains to the root of AWS, names its EC2 instance, and is not one of hours ago.
 identity := {
 	"value": ear.instance_identity.recognized,
 	"reason": "hardware_identified",
 	"detail": "AWS vouches for the instance and its enclave",
+} if {
+	input.hardware_known == true
+	input.fields.document_current == true
+} else := {
+	"value": ear.instance_identity.untrustworthy,
+	"reason": "document_stale",
+	"detail": "made over 10 minutes before it was received, or over 1 minute after: ask the NSM for a new document for each attestation",
 } if {
 	input.hardware_known == true
 } else := {

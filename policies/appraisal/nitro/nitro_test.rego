@@ -7,6 +7,7 @@ healthy := {
 	"hardware_known": true,
 	"debug": false,
 	"match": {"matched": true, "set": "enclave"},
+	"fields": {"document_current": true},
 }
 
 findings(change) := vector if {
@@ -34,6 +35,19 @@ test_every_finding_says_why if {
 
 test_unidentified_hardware_is_unrecognized if {
 	findings({"hardware_known": false})["instance-identity"].value == ear.instance_identity.unrecognized
+}
+
+test_stale_document_is_untrustworthy if {
+	every current in [false, null, "true", 1] {
+		found := findings({"fields": {"document_current": current}})["instance-identity"]
+		found.value == ear.instance_identity.untrustworthy
+		found.reason == "document_stale"
+	}
+}
+
+test_document_of_no_known_age_is_untrustworthy if {
+	vector := nitro.vector with input as object.remove(healthy, ["fields"])
+	vector["instance-identity"].value == ear.instance_identity.untrustworthy
 }
 
 test_debug_is_visible if {

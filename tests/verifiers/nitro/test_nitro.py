@@ -138,6 +138,28 @@ def test_a_user_data_or_public_key_that_holds_the_challenge_answers_nothing() ->
     assert reason_of(lambda: verify(document(other))) is Reason.CHALLENGE_MISMATCH
 
 
+# ── age ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("challenge", [CHALLENGE, None])
+@pytest.mark.parametrize(
+    ("age_ms", "current"),
+    [(0, True), (600_000, True), (600_001, False), (10_000_000, False), (-60_000, True), (-60_001, False)],
+)
+def test_a_document_is_current_from_a_minute_before_it_was_made_to_ten_minutes_after(
+    age_ms: int,
+    current: bool,  # noqa: FBT001 - a column of the table
+    challenge: bytes | None,
+) -> None:
+    made = document({"timestamp": int(NOW.timestamp()) * 1000 - age_ms})
+    assert verify(made, challenge=challenge).fields["document_current"] is current
+
+
+def test_a_document_grows_old_by_the_time_of_judgement_though_it_was_seen_before() -> None:
+    made = document({"timestamp": int(NOW.timestamp()) * 1000})
+    ages = (0, 600, 601, 600)
+    judged = [verify(made, now=NOW + timedelta(seconds=age)).fields["document_current"] for age in ages]
+    assert judged == [True, True, False, True]
+
+
 # ── debug ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(("pcr0", "debug"), [(bytes(48), True), (PCR, False), (bytes(47) + b"\x01", False)])
 def test_an_enclave_without_a_measured_image_is_in_debug_mode(pcr0: bytes, debug: bool) -> None:  # noqa: FBT001 - a column of the table
