@@ -1,6 +1,7 @@
 """Azure evidence for the tests: the parts of a simulated VM's JSON, altered and put together again."""
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,19 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.ports import Verifier
 from attest_pipeline.simulator.amd import AmdVendor
-from attest_pipeline.simulator.azure import AzureVendor, Vm
+from attest_pipeline.simulator.azure import AzureVendor, make_hcl, td_report
 from attest_pipeline.simulator.device import Vendor
 from attest_pipeline.simulator.intel import IntelVendor
+from attest_pipeline.verifiers._azure.hcl import RUNTIME, SNP, TDX
 from attest_pipeline.verifiers.az_snp_vtpm import AzSnpVerifier
 from attest_pipeline.verifiers.az_tdx_vtpm import AzTdxVerifier
 
 NOW: Final = datetime(2026, 11, 23, 12, tzinfo=UTC)
 CHALLENGE: Final = bytes(range(32))
 HARDWARE: Final = {"az-snp-vtpm": "vcek", "az-tdx-vtpm": "td_quote"}
+CLAIMS: Final = RUNTIME + 20
 
 
 class Parts(NamedTuple):
-    """Evidence of version 1, decoded."""
+    """Evidence of version 2, decoded."""
 
     message: bytes
     signature: bytes
@@ -41,7 +44,7 @@ class Lab:
         self.vendor = AzureVendor(_hardware(tee))
         self.anchors = {anchor.vendor: (anchor.spki,) for anchor in self.vendor.trust_anchors()}
         self.verifier = _verifier(tee, self.anchors)
-        self.vm: Vm = self.vendor._vm(1, None)
+        self.ak = self.vendor.attestation_key(1)
         self.parts = self.split(self.vendor.evidence(1, CHALLENGE))
 
     def split(self, evidence: Evidence) -> Parts:
@@ -64,7 +67,7 @@ class Lab:
             "pcrs": [value.hex() for value in parts.pcrs],
         }
         return {
-            "version": 1,
+            "version": 2,
             "tpm_quote": quote,
             "hcl_report": b64(parts.hcl_report),
             HARDWARE[self.tee]: b64(parts.hardware),
@@ -77,7 +80,7 @@ class Lab:
 
     def signed(self, message: bytes) -> dict[str, bytes]:
         """That quote and its signature by the VM's AK."""
-        return {"message": message, "signature": self.vm.key.sign(message, padding.PKCS1v15(), hashes.SHA256())}
+        return {"message": message, "signature": self.ak.sign(message, padding.PKCS1v15(), hashes.SHA256())}
 
     def documents(self, evidence: Evidence) -> Endorsements:
         published = self.vendor.endorsements()
@@ -105,3 +108,18 @@ def b64(data: bytes) -> str:
 
 def unb64(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def runtime_of(site: Lab) -> dict[str, Any]:
+    """Run-time data of the VM's HCL report."""
+    found: dict[str, Any] = json.loads(site.parts.hcl_report[CLAIMS:].rstrip(b"\0"))
+    return found
+
+
+def rebuilt(site: Lab, runtime: bytes, report_data: bytes | None = None) -> dict[str, bytes]:
+    """HCL report and hardware evidence over other run-time data, as the hardware would give them."""
+    bound = hashlib.sha256(runtime).digest().ljust(64, b"\0") if report_data is None else report_data
+    items = site.vendor._hardware.evidence(1, bound).items
+    if site.tee == "az-snp-vtpm":
+        return {"hcl_report": make_hcl(SNP, items["report"], runtime), "hardware": items["leaf"]}
+    return {"hcl_report": make_hcl(TDX, td_report(items["quote"], bound), runtime), "hardware": items["quote"]}

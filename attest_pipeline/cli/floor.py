@@ -47,12 +47,12 @@ SIGNATURES: Final[Mapping[str, Sequence[Signed]]] = {
     "itrustee": (Signed("RSA-4096 PSS", 507),),
     "tpm": (Signed("P-256", 145),),
     "ascend-npu": (Signed("P-256", 145),),  # the quote of the host's TPM
-    "az-snp-vtpm": (Signed("P-384", 672, again=True), Signed("RSA-2048", 145)),
+    "az-snp-vtpm": (Signed("P-384", 672), Signed("RSA-2048", 145)),
     "az-tdx-vtpm": (Signed("P-256", 384, again=True), Signed("P-256", 632), Signed("RSA-2048", 145)),
 }
 """The signatures in an Evidence of a simulated device, by TEE, but for those of certificates.
 
-Sent again are the report of Intel's QE, Arm's platform token, and the hardware's report of an Azure VM on SEV-SNP.
+Sent again are the report of Intel's QE and Arm's platform token.
 """
 
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {

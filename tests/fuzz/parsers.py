@@ -125,9 +125,7 @@ def _read_hcl(data: bytes) -> None:
 
 
 def _hcl_reports() -> list[bytes]:
-    maker: Any = vendor("az-snp-vtpm")
-    evidence_case(maker)
-    return [maker._vms[0, None].hcl_report]
+    return [read_snp(document).hcl_report for document in items("az-snp-vtpm", "evidence/evidence")()]
 
 
 def _collateral(part: str) -> Documents:

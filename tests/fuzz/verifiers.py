@@ -192,7 +192,7 @@ def _ascend(maker: Any) -> Iterator[Device]:
 
 
 def _azure(maker: Any) -> Iterator[Device]:
-    yield Device(maker.tee, maker, 0, (resign.azure(maker._vms[0, None].key, maker._hardware),))
+    yield Device(maker.tee, maker, 0, (resign.azure(maker.attestation_key(0), maker._hardware),))
 
 
 def _nvidia(maker: Any) -> Iterator[Device]:

@@ -68,6 +68,7 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     "tpm": {"ak_source": "certificate", "boot_measured": True, "pcr_bank": "sha256", "revocation_checked": True},
     "az-snp-vtpm": {
         "boot_measured": True,
+        "evidence_version": 2,
         "migrate_ma": False,
         "pcr_bank": "sha256",
         "product": "Milan",
@@ -80,6 +81,7 @@ FIELDS: dict[str, dict[str, FieldValue]] = {
     },
     "az-tdx-vtpm": {
         "boot_measured": True,
+        "evidence_version": 2,
         "migratable": False,
         "pcr_bank": "sha256",
         "reserved_tdattributes": False,

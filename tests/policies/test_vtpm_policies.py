@@ -11,6 +11,7 @@ from attest_pipeline.appraisal import Appraiser
 from attest_pipeline.cli.simulated import vendors as simulated_vendors
 from attest_pipeline.matching import ReferenceValues
 from attest_pipeline.model import Appraisal, Endorsements, Matched
+from attest_pipeline.simulator.azure import AzureVendor
 from attest_pipeline.simulator.device import Fault, Vendor
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies" / "appraisal"
@@ -24,7 +25,11 @@ def vendors() -> dict[str, Vendor]:
     return {vendor.tee: vendor for vendor in simulated_vendors(NOW, TEES)}
 
 
-def judge(engine: RegoEngine, vendor: Vendor, fault: Fault | None = None) -> Appraisal:
+def policy_of(tee: str) -> str:
+    return (POLICIES / tee / f"{tee}.rego").read_text()
+
+
+def judge(engine: RegoEngine, vendor: Vendor, fault: Fault | None = None, text: str | None = None) -> Appraisal:
     anchors = {anchor.vendor: (anchor.spki,) for anchor in vendor.trust_anchors()}
     verifier = verifiers.load([vendor.tee], anchors)[vendor.tee]
     evidence, published = vendor.evidence(7, CHALLENGE, fault), vendor.endorsements()
@@ -32,7 +37,7 @@ def judge(engine: RegoEngine, vendor: Vendor, fault: Fault | None = None) -> App
     items = {ref.item: found for ref in refs if (found := published.get(f"{ref.kind}/{ref.key}", ()))}
     challenge = CHALLENGE[: verifier.challenge_bytes]
     claims = verifier.verify(evidence, Endorsements(items), challenge=challenge, now=NOW)
-    policy = engine.vet((POLICIES / vendor.tee / f"{vendor.tee}.rego").read_text())
+    policy = engine.vet(policy_of(vendor.tee) if text is None else text)
     assert {path.removeprefix("fields.") for path in policy.reads if path.startswith("fields.")} <= {
         *claims.fields,
         "tcb_fmc",  # of Turin alone
@@ -59,9 +64,24 @@ def test_a_fault_that_the_proof_lets_through_is_the_policys_to_find(
     assert found == {fault: expected[fault] for fault in passed}
 
 
+@pytest.mark.parametrize("tee", ["az-snp-vtpm", "az-tdx-vtpm"])
+@pytest.mark.parametrize("version", [0, 1])
+def test_evidence_of_an_old_version_is_contraindicated_unless_the_policy_admits_it(
+    engine: RegoEngine, vendors: dict[str, Vendor], tee: str, version: int
+) -> None:
+    (hardware,) = simulated_vendors(NOW, (tee.split("-")[1],))
+    vendor = AzureVendor(hardware, version)
+    refused = judge(engine, vendor)
+    assert refused.status == "contraindicated"
+    assert {reason.reason for reason in refused.reasons if reason.value >= 32} == {"evidence_version_old"}
+    admitting = policy_of(tee).replace("admitted_versions := {2}", f"admitted_versions := {{{version}, 2}}")
+    assert judge(engine, vendor, text=admitting).status == "affirming"
+    assert judge(engine, vendors[tee], text=admitting).status == "affirming"
+
+
 def test_azure_and_amd_have_one_minimum() -> None:
     def minimum(tee: str) -> str:
-        text = (POLICIES / tee / f"{tee}.rego").read_text()
+        text = policy_of(tee)
         return text[text.index("minimum_tcb := {") : text.index("# Runtime opacity")]
 
     assert minimum("az-snp-vtpm") == minimum("snp")

@@ -4,12 +4,14 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from azure_lab import CLAIMS, unb64
 
 from attest_pipeline import verifiers
 from attest_pipeline.cli.simulated import vendors as simulated_vendors
 from attest_pipeline.errors import BadEvidence
 from attest_pipeline.matching import ReferenceValues
 from attest_pipeline.model import MARK, Claims, Endorsements, Evidence
+from attest_pipeline.simulator.azure import AzureVendor
 from attest_pipeline.simulator.device import Fault, Vendor
 from attest_pipeline.verifiers._shared.x509 import load_certificate
 
@@ -60,16 +62,31 @@ def test_a_replay_is_refused(tee: str) -> None:
         proven(vendor, vendor.evidence(5, bytes(64)))
 
 
+def keys_of(document: bytes) -> object:
+    """The keys of its vTPM that a VM names."""
+    report = unb64(json.loads(document)["hcl_report"])
+    return json.loads(report[CLAIMS:].rstrip(b"\0"))["keys"]
+
+
 @pytest.mark.parametrize("tee", TEES)
 def test_equal_serials_are_one_machine_and_others_are_not(tee: str) -> None:
     vendor = VENDORS[tee]
 
     def identity(serial: int, challenge: bytes) -> object:
         items = vendor.evidence(serial, challenge).items
-        return items["ak_cert"] if tee == "tpm" else json.loads(items["evidence"])["hcl_report"]
+        return items["ak_cert"] if tee == "tpm" else keys_of(items["evidence"])
 
     assert identity(1, CHALLENGE) == identity(1, bytes(64))
     assert identity(1, CHALLENGE) != identity(2, CHALLENGE)
+
+
+@pytest.mark.parametrize("tee", ["az-snp-vtpm", "az-tdx-vtpm"])
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_the_hardware_of_a_vm_sees_the_challenge_from_version_2_on(tee: str, version: int) -> None:
+    vendor = AzureVendor(VENDORS[tee.split("-")[1]], version)
+    claims = proven(vendor, vendor.evidence(5, CHALLENGE))
+    seen = CHALLENGE[:32] if version == 2 else b""
+    assert (claims.fields["evidence_version"], claims.fields["user_data"]) == (version, seen.ljust(64, b"\0").hex())
 
 
 def test_vms_of_azure_run_on_the_hardware_of_the_other_vendor() -> None:

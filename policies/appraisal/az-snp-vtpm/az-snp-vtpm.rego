@@ -9,6 +9,7 @@ reads := [
 	"match.matched",
 	"match.set",
 	"fields.boot_measured",
+	"fields.evidence_version",
 	"fields.migrate_ma",
 	"fields.pcr_bank",
 	"fields.product",
@@ -93,17 +94,24 @@ measured if {
 	input.fields.boot_measured == true
 }
 
-# Hardware: a product named below, not revoked, with no component of its TCB below the minimum.
+# Hardware: it spoke after the challenge, a product named below, not revoked, no component of its TCB below the minimum.
 hardware := {
 	"value": ear.hardware.genuine,
 	"reason": "tcb_at_minimum",
 	"detail": "not revoked, and no TCB component is below the minimum of this policy",
 } if {
+	admitted
 	input.fields.revocation_checked == true
 	every component, least in minimum {
 		is_number(input.fields[component])
 		input.fields[component] >= least
 	}
+} else := {
+	"value": ear.hardware.contraindicated,
+	"reason": "evidence_version_old",
+	"detail": "the hardware may have spoken long before the challenge; to allow that, add the version to admitted_versions",
+} if {
+	not admitted
 } else := {
 	"value": ear.hardware.unsafe,
 	"reason": "revocation_unchecked",
@@ -122,6 +130,12 @@ hardware := {
 	"reason": "product_refused",
 	"detail": "a product that this policy does not name",
 }
+
+admitted if input.fields.evidence_version in admitted_versions
+
+# Versions of the Evidence's JSON. Only from 2 on has the hardware's report seen the challenge; of an older one it may be as
+# old as the vTPM's key, from before an update of TCB or paravisor. Add 1, or 0 and 1, to admit them.
+admitted_versions := {2}
 
 minimum := minimum_tcb[input.fields.product]
 

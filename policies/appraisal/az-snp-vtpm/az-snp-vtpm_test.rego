@@ -9,6 +9,7 @@ healthy := {
 	"match": {"matched": true, "set": "web"},
 	"fields": {
 		"boot_measured": true,
+		"evidence_version": 2,
 		"migrate_ma": false,
 		"pcr_bank": "sha256",
 		"product": "Milan",
@@ -72,6 +73,25 @@ test_boot_that_was_not_measured_is_contraindicated if {
 	every wrong in [false, null, "true", 1] {
 		findings({"fields": {"boot_measured": wrong}}).executables.reason == "boot_not_measured"
 	}
+}
+
+test_old_version_is_contraindicated if {
+	every version in [0, 1, 3, null, "2", [2]] {
+		found := findings({"fields": {"evidence_version": version}}).hardware
+		found.value == ear.hardware.contraindicated
+		found.reason == "evidence_version_old"
+	}
+}
+
+test_version_that_is_not_told_is_contraindicated if {
+	vector := policy.vector with input as object.remove(healthy, ["fields"])
+	vector.hardware.reason == "evidence_version_old"
+}
+
+test_version_that_is_admitted_is_good if {
+	change := {"fields": {"evidence_version": 1}}
+	vector := policy.vector with input as object.union(healthy, change) with policy.admitted_versions as {1, 2}
+	vector.hardware.value == ear.hardware.genuine
 }
 
 test_debug_is_visible if {

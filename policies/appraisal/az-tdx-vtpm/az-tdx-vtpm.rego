@@ -10,6 +10,7 @@ reads := [
 	"match.set",
 	"tcb_status",
 	"fields.boot_measured",
+	"fields.evidence_version",
 	"fields.migratable",
 	"fields.pcr_bank",
 	"fields.reserved_tdattributes",
@@ -96,10 +97,22 @@ measured if {
 	input.fields.boot_measured == true
 }
 
-# Hardware: Intel's word on the TCB (the worst of platform, module and quoting enclave).
-hardware := finding if {
+# Hardware: it spoke after the challenge; Intel's word on the TCB (the worst of platform, module and quoting enclave).
+hardware := {
+	"value": ear.hardware.contraindicated,
+	"reason": "evidence_version_old",
+	"detail": "the quote may be from long before the challenge; to allow that, add the version to admitted_versions",
+} if {
+	not admitted
+} else := finding if {
 	finding := tcb[input.tcb_status]
 } else := {"value": ear.hardware.unrecognized, "reason": "tcb_unknown", "detail": "no known TCB status"}
+
+admitted if input.fields.evidence_version in admitted_versions
+
+# Versions of the Evidence's JSON. Only from 2 on has the hardware's report seen the challenge; of an older one it may be as
+# old as the vTPM's key, from before an update of TCB or paravisor. Add 1, or 0 and 1, to admit them.
+admitted_versions := {2}
 
 tcb := {
 	"UpToDate": {"value": ear.hardware.genuine, "reason": "tcb_up_to_date"},

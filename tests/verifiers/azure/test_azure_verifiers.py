@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from azure_lab import CHALLENGE, HARDWARE, NOW, Lab, b64
+from azure_lab import CHALLENGE, CLAIMS, HARDWARE, NOW, Lab, b64, rebuilt, runtime_of
 from cryptography.hazmat.primitives.serialization import Encoding
 from tpm_lab import attest, flipped, values
 
@@ -16,7 +16,7 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, Endorsements, Evidence
 from attest_pipeline.simulator.amd import GUEST_POLICY, MEASUREMENT, AmdVendor, make_report, sign_report
 from attest_pipeline.simulator.amd_pki import SILICON
-from attest_pipeline.simulator.azure import make_hcl, td_report
+from attest_pipeline.simulator.azure import make_hcl
 from attest_pipeline.simulator.device import Fault
 from attest_pipeline.verifiers._azure.document import MAX_DOCUMENT
 from attest_pipeline.verifiers._azure.hcl import MAX_REPORT, RUNTIME, SNP, TDX, parse_hcl
@@ -25,7 +25,6 @@ from attest_pipeline.verifiers.az_snp_vtpm import AzSnpVerifier
 from attest_pipeline.verifiers.az_tdx_vtpm import AzTdxVerifier
 
 TEES = ("az-snp-vtpm", "az-tdx-vtpm")
-CLAIMS = RUNTIME + 20
 
 
 @cache
@@ -44,21 +43,6 @@ def refusal(site: Lab, evidence: Evidence, **options: Any) -> Reason:
     return refused.value.reason
 
 
-def runtime_of(site: Lab) -> dict[str, Any]:
-    """Run-time data of the VM's HCL report."""
-    found: dict[str, Any] = json.loads(site.parts.hcl_report[CLAIMS:].rstrip(b"\0"))
-    return found
-
-
-def rebuilt(site: Lab, runtime: bytes, report_data: bytes | None = None) -> dict[str, bytes]:
-    """HCL report and hardware evidence over other run-time data, as the hardware would give them."""
-    bound = hashlib.sha256(runtime).digest().ljust(64, b"\0") if report_data is None else report_data
-    items = site.vendor._hardware.evidence(1, bound).items
-    if site.tee == "az-snp-vtpm":
-        return {"hcl_report": make_hcl(SNP, items["report"], runtime), "hardware": items["leaf"]}
-    return {"hcl_report": make_hcl(TDX, td_report(items["quote"], bound), runtime), "hardware": items["quote"]}
-
-
 # ── what holds ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_healthy_vm_is_proven_through_all_links(site: Lab) -> None:
     claims = site.verify(site.evidence())
@@ -72,8 +56,9 @@ def test_a_healthy_vm_is_proven_through_all_links(site: Lab) -> None:
         "secure_boot": True,
         "console_enabled": True,
         "tpm_persisted": None,
-        "vm_unique_id": "simulated-1",
-        "user_data": "00" * 64,
+        "vm_unique_id": "00000000-0000-0000-0000-000000000001",
+        "user_data": CHALLENGE.hex() + "00" * 32,
+        "evidence_version": 2,
     }
     assert {name: claims.fields[name] for name in expected} == expected
     assert claims.measurements["pcr4"] == claims.fields["pcr4"] == site.parts.pcrs[4].hex()
@@ -113,15 +98,18 @@ def test_the_first_version_of_the_json_is_read_too(site: Lab) -> None:
 @pytest.mark.parametrize("padding", ["", "="])
 def test_base64url_may_be_padded(site: Lab, padding: str) -> None:
     document = site.document() | {"hcl_report": b64(site.parts.hcl_report) + padding}
-    assert site.verify(site.evidence(document)).fields["evidence_version"] == 1
+    assert site.verify(site.evidence(document)).challenge_verified
 
 
 def test_from_version_2_on_the_hardware_has_seen_the_challenge_too(site: Lab) -> None:
-    runtime = json.dumps(runtime_of(site) | {"user-data": CHALLENGE.hex().upper().ljust(128, "0")}).encode()
-    claims = site.verify(site.evidence(site.document(**rebuilt(site, runtime)) | {"version": 2}))
-    assert claims.checks[-2:] == ("user_data", "challenge")
-    assert claims.fields["evidence_version"] == 2
-    relabelled = site.evidence(site.document() | {"version": 2})
+    assert site.verify(site.evidence()).checks[-2:] == ("user_data", "challenge")
+    runtime = json.dumps(runtime_of(site) | {"user-data": "00" * 64}).encode()
+    document = site.document(**rebuilt(site, runtime))
+    old = site.verify(site.evidence(document | {"version": 1}))
+    assert (old.fields["evidence_version"], old.fields["user_data"]) == (1, "00" * 64)
+    assert old.challenge_verified
+    assert "user_data" not in old.checks
+    relabelled = site.evidence(document)
     assert refusal(site, relabelled) is Reason.CHALLENGE_MISMATCH
     assert "user_data" not in site.verify(relabelled, challenge=None).checks
 
