@@ -164,10 +164,10 @@ def explain_azure_parts(book: Book, tee: str) -> None:
     """The parts of CoCo's tests: the AK in the HCL report signs the quotes, the VCEK and the TD quote are proven."""
     room = f"trustee/evidence/az-{tee}-vtpm"
     hcl = parse_hcl(book.corpus.read(f"{room}/hcl-report.bin"), SNP if tee == "snp" else TDX)
-    book.note(f"{room}/hcl-report.bin", Outcome.PARSED, "_azure.hcl", f"VM {hcl.fields['vm_unique_id']}")
-    assert isinstance(hcl.ak, RsaKey)
+    book.note(f"{room}/hcl-report.bin", Outcome.PARSED, "_azure.hcl", f"VM {hcl.runtime.vm.fields['vm_unique_id']}")
+    assert isinstance(hcl.runtime.vm.ak, RsaKey)
     for path, message, signature in quotes(book, room):
-        signed = hcl.ak.verify_pkcs1(signature, message, "sha256")
+        signed = hcl.runtime.vm.ak.verify_pkcs1(signature, message, "sha256")
         parse_quote(message)
         book.note(
             path, Outcome.PARSED, "_tpm.abi", f"{'signed' if signed else 'not signed'} by the AK of the HCL report"

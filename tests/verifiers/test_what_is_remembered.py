@@ -24,7 +24,15 @@ OTHER_CHALLENGE = CHALLENGE[::-1]
 CRL = ("snp", "virtcca", "itrustee", "tpm", "az-snp-vtpm")
 
 
-STRIDES: Final[Mapping[str, int]] = {"tdx": 1, "sgx": 1, "cca": 1, "itrustee": 5, "virtcca": 5, "az-tdx-vtpm": 5}
+STRIDES: Final[Mapping[str, int]] = {
+    "tdx": 1,
+    "sgx": 1,
+    "cca": 1,
+    "itrustee": 5,
+    "virtcca": 5,
+    "az-snp-vtpm": 7,
+    "az-tdx-vtpm": 5,
+}
 """Every so many bytes are altered, else every 29th: what is not remembered is costly."""
 
 

@@ -53,9 +53,10 @@ class Chain(NamedTuple):
     crl: bytes | None = None
 
 
-class Endorsed(Struct, frozen=True):
+class Endorsed(Struct, frozen=True, eq=False):
     """A VCEK or VLEK proven to come from AMD; time and revocation are judged on every call.
 
+    It is remembered, and so one object for equal documents.
     `serials` are those of the chain, `crl` is the root's list if one is endorsed. `signer` is SHA-256 of the leaf's
     SubjectPublicKeyInfo, `documents` maps each document used to its SHA-256, both in hexadecimal.
     """

@@ -4,8 +4,7 @@ Source: confidential-containers/trustee, deps/verifier/src/az_snp_vtpm and az_td
 and lists bytes as numbers; versions 1 and 2 have hexadecimal for the TPM and base64url for all else.
 """
 
-import base64
-from binascii import unhexlify
+from binascii import a2b_base64, b2a_base64, unhexlify
 from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
@@ -20,14 +19,17 @@ from attest_pipeline.verifiers._tpm.quote import Pcrs, make_pcrs
 
 MAX_DOCUMENT: Final = 128 * 1024
 _WHAT: Final = "Azure evidence"
+_STANDARD: Final = bytes.maketrans(b"-_+/", b"+/!!")
+"""The alphabet of base64url to that of base64, whose own two letters are none of base64url's."""
+_UNKNOWN: Final = (b"", b"", b"")
 _Octets = list[Annotated[int, Meta(ge=0, le=255)]]
 
 
 class Document(NamedTuple):
     """What a VM sends: its HCL report, the vTPM's quote over `pcrs`, and `hardware`, the VCEK or the TD quote.
 
-    `version` is the JSON's own word, and proven by nothing but what it promises. `texts` are message and signature as
-    they stand in the JSON, of either case; empty if that cannot be told.
+    `version` is the JSON's own word, and proven by nothing but what it promises. `texts` are message, signature and
+    HCL report as they stand in the JSON; empty if that cannot be told.
     """
 
     version: int
@@ -36,7 +38,7 @@ class Document(NamedTuple):
     signature: bytes
     pcrs: Pcrs
     hardware: bytes
-    texts: Sequence[bytes] = (b"", b"")
+    texts: Sequence[bytes] = _UNKNOWN
 
 
 class _OldQuote(Struct, forbid_unknown_fields=True):
@@ -77,7 +79,6 @@ class _Tdx(Struct, forbid_unknown_fields=True):
     td_quote: str
 
 
-@lru_cache(maxsize=64)
 def read_snp(data: bytes) -> Document:
     """Document of a VM on SEV-SNP; `hardware` is its VCEK certificate. Raises BadEvidence(EMPTY | … | MALFORMED)."""
     return _recurring_snp(data)
@@ -87,23 +88,31 @@ def _read_snp(data: bytes) -> Document:
     document = _load(data)
     if "version" in document:
         new = strict_json.convert(document, _Snp, _WHAT)
-        return _document(data, new, _decode_kept(new.vcek))
+        return _document(data, new, decode_base64url(new.vcek))
     old = strict_json.convert(document, _OldSnp, _WHAT)
     if not old.vcek.isascii():
         raise BadEvidence(Reason.MALFORMED, "VCEK is no PEM")
     return _old_document(old.report, old.quote, old.vcek.encode())
 
 
-def with_quote(document: Document, texts: Sequence[bytes]) -> Document | None:
-    """The same document around another quote of the vTPM, if its texts are hexadecimal and nothing else."""
+def with_texts(document: Document, texts: Sequence[bytes]) -> Document | None:
+    """The same document with other `texts`, if these are hexadecimal or base64url and nothing else."""
+    message, signature, hcl_report = texts
     try:
-        message, signature = map(unhexlify, texts)
+        return Document(
+            document.version,
+            _decode(hcl_report),
+            unhexlify(message),
+            unhexlify(signature),
+            document.pcrs,
+            document.hardware,
+            texts,
+        )
     except ValueError:
         return None
-    return document._replace(message=message, signature=signature, texts=texts)
 
 
-_recurring_snp: Final = Recurring(_read_snp, attrgetter("texts"), with_quote)
+_recurring_snp: Final = Recurring(_read_snp, attrgetter("texts"), with_texts)
 
 
 def read_tdx(data: bytes) -> Document:
@@ -118,14 +127,21 @@ def read_tdx(data: bytes) -> Document:
 
 def decode_base64url(text: str) -> bytes:
     """Bytes of base64url as an encoder writes it, with padding or without. Raises BadEvidence(MALFORMED)."""
-    bare = text.rstrip("=")
     try:
-        found = base64.b64decode(bare + "=" * (-len(bare) % 4), altchars=b"-_", validate=True)
+        return _decode(text.encode())
     except ValueError:
-        found = b""
-    padded = base64.urlsafe_b64encode(found).decode()
-    if text not in (padded, padded.rstrip("=")):
-        raise BadEvidence(Reason.MALFORMED, "base64url that no encoder writes")
+        raise BadEvidence(Reason.MALFORMED, "base64url that no encoder writes") from None
+
+
+def _decode(text: bytes) -> bytes:
+    """The same of bytes. Raises ValueError."""
+    bare = text.rstrip(b"=").translate(_STANDARD)
+    padded = bare + b"=" * (-len(bare) % 4)
+    found = a2b_base64(padded, strict_mode=True)
+    odd = len(found) % 3  # bytes that do not fill the last group, where bits are left over
+    written = b2a_base64(found[-odd:], newline=False) if odd else b""
+    if not padded.endswith(written) or len(text) not in (len(bare), len(padded)):
+        raise ValueError(text)
     return found
 
 
@@ -144,19 +160,14 @@ def _document(data: bytes, new: _Snp | _Tdx, hardware: bytes) -> Document:
     quote = new.tpm_quote
     pcrs = _read_pcrs(tuple(quote.pcrs))
     message, signature = _decode_hex(quote.message), _decode_hex(quote.signature)
-    texts = (b"", b"") if b"\\" in data else (quote.message.encode(), quote.signature.encode())
-    return Document(new.version, _decode_kept(new.hcl_report), message, signature, pcrs, hardware, texts)
+    hcl_report = decode_base64url(new.hcl_report)
+    texts = (quote.message.encode(), quote.signature.encode(), new.hcl_report.encode())
+    return Document(new.version, hcl_report, message, signature, pcrs, hardware, _UNKNOWN if b"\\" in data else texts)
 
 
 def _old_document(hcl_report: _Octets, quote: _OldQuote, hardware: bytes) -> Document:
     pcrs = make_pcrs(dict(enumerate(map(bytes, quote.pcrs))))
     return Document(0, bytes(hcl_report), bytes(quote.message), bytes(quote.signature), pcrs, hardware)
-
-
-@lru_cache(maxsize=1024)
-def _decode_kept(text: str) -> bytes:
-    """Bytes of base64url that a VM sends again until it boots anew: HCL report and VCEK."""
-    return decode_base64url(text)
 
 
 @lru_cache(maxsize=1024)

@@ -7,10 +7,11 @@ Source: kinvolk/azure-cvm-tooling, az-cvm-vtpm/src/hcl; Microsoft Learn, "Azure 
 """
 
 import hashlib
-from collections.abc import Mapping
+from binascii import unhexlify
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct as Layout
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,6 +21,7 @@ from attest_pipeline.crypto import EcKey, RsaKey, wrap
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._azure.document import decode_base64url
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 SNP: Final = 2
 TDX: Final = 4
@@ -32,21 +34,39 @@ _RUNTIME: Final = Layout("<5I")
 _VERSIONS: Final = frozenset({1, 2})
 _REQUEST_REPORT: Final = 2
 _RUNTIME_VERSION: Final = 1
-_HASHES: Final = {1: "sha256", 2: "sha384", 3: "sha512"}
+_HASHES: Final = {1: hashlib.sha256, 2: hashlib.sha384, 3: hashlib.sha512}
+_REPORT_DATA_BYTES: Final = 64
 _AK_NAME: Final = "HCLAkPub"
 _WHAT: Final = "run-time data of the HCL report"
 
 
-class Hcl(NamedTuple):
-    """An HCL report: the hardware's report as stored (1184 bytes), what its REPORT_DATA must be, the vTPM's AK.
+class Vm(msgspec.Struct, frozen=True, eq=False):
+    """What run-time data says of a VM until it boots anew; remembered, and so one object for equal data.
 
-    `fields` are claims that the run-time data makes.
+    `fields` are claims.
     """
+
+    ak: EcKey | RsaKey
+    fields: Mapping[str, FieldValue]
+
+
+class RuntimeData(NamedTuple):
+    """The vTPM's AK and all claims of run-time data; `user_data` is in lower case.
+
+    `text` is that as it stands in the run-time data, and empty if this cannot be told.
+    """
+
+    vm: Vm
+    user_data: str | None
+    text: bytes
+
+
+class Hcl(NamedTuple):
+    """An HCL report: the hardware's report as stored (1184 bytes), what its REPORT_DATA must be, the run-time data."""
 
     hardware: bytes
     report_data: bytes
-    ak: EcKey | RsaKey
-    fields: Mapping[str, FieldValue]
+    runtime: RuntimeData
 
 
 class _Key(msgspec.Struct):
@@ -56,7 +76,7 @@ class _Key(msgspec.Struct):
     e: str = ""
 
 
-class _Vm(msgspec.Struct):
+class _Configuration(msgspec.Struct):
     secure_boot: bool | None = msgspec.field(name="secure-boot", default=None)
     console_enabled: bool | None = msgspec.field(name="console-enabled", default=None)
     tpm_persisted: bool | None = msgspec.field(name="tpm-persisted", default=None)
@@ -65,24 +85,49 @@ class _Vm(msgspec.Struct):
 
 class _RuntimeData(msgspec.Struct):
     keys: list[_Key]
-    vm: _Vm = msgspec.field(name="vm-configuration", default_factory=_Vm)
+    vm: _Configuration = msgspec.field(name="vm-configuration", default_factory=_Configuration)
     user_data: str | None = msgspec.field(name="user-data", default=None)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def parse_hcl(data: bytes, kind: int) -> Hcl:
-    """HCL report over a hardware report of that kind (SNP or TDX). Raises BadEvidence(TOO_LARGE | MALFORMED)."""
-    runtime, hash_name = _runtime_data(data, kind)
-    document = strict_json.decode(runtime, _RuntimeData, _WHAT)
+    """HCL report over a hardware report of that kind (SNP or TDX). Raises BadEvidence(TOO_LARGE | MALFORMED).
+
+    Remembered for a moment, because the hardware's chain is asked for first and it is proven right after.
+    """
+    runtime, algorithm = _cut_runtime(data, kind)
+    report_data = algorithm(runtime).digest().ljust(_REPORT_DATA_BYTES, b"\0")
+    return Hcl(data[HARDWARE:RUNTIME], report_data, read_runtime(runtime))
+
+
+def read_runtime(data: bytes) -> RuntimeData:
+    """Run-time data out of its JSON. Raises BadEvidence(MALFORMED)."""
+    return _recurring(data)
+
+
+def _read_runtime(data: bytes) -> RuntimeData:
+    document = strict_json.decode(data, _RuntimeData, _WHAT)
     fields: dict[str, FieldValue] = {
         "secure_boot": document.vm.secure_boot,
         "console_enabled": document.vm.console_enabled,
         "tpm_persisted": document.vm.tpm_persisted,
         "vm_unique_id": document.vm.unique_id,
-        "user_data": None if document.user_data is None else document.user_data.lower(),
     }
-    digest = hashlib.new(hash_name, runtime).digest()
-    return Hcl(data[HARDWARE:RUNTIME], digest.ljust(64, b"\0"), _read_ak(document.keys), fields)
+    text = document.user_data
+    known = b"" if text is None or b"\\" in data else text.encode()
+    return RuntimeData(Vm(_read_ak(document.keys), fields), None if text is None else text.lower(), known)
+
+
+def _renewed(known: RuntimeData, fields: Sequence[bytes]) -> RuntimeData | None:
+    """The same VM with other user-data, if that is hexadecimal and nothing else."""
+    (text,) = fields
+    try:
+        return RuntimeData(known.vm, unhexlify(text).hex(), text)
+    except ValueError:
+        return None
+
+
+_recurring: Final = Recurring(_read_runtime, lambda known: (known.text,), _renewed)
 
 
 def check_binding(hcl: Hcl, report_data: bytes) -> None:
@@ -91,7 +136,7 @@ def check_binding(hcl: Hcl, report_data: bytes) -> None:
         raise BadEvidence(Reason.UNBOUND, "REPORT_DATA of the hardware is not the hash of the run-time data")
 
 
-def _runtime_data(data: bytes, kind: int) -> tuple[bytes, str]:
+def _cut_runtime(data: bytes, kind: int) -> tuple[bytes, Callable[[bytes], Any]]:
     """Run-time data and the hash that binds it; all sizes must agree, and zeros fill the rest."""
     if len(data) > MAX_REPORT:
         raise BadEvidence(Reason.TOO_LARGE, f"HCL report of {len(data)} bytes")
@@ -106,7 +151,7 @@ def _runtime_data(data: bytes, kind: int) -> tuple[bytes, str]:
         raise BadEvidence(Reason.MALFORMED, f"run-time claims for a hardware report of type {found}")
     if runtime_size != _RUNTIME.size + length or size != RUNTIME + runtime_size or size > len(data):
         raise BadEvidence(Reason.MALFORMED, "sizes in the HCL report do not agree")
-    if any(data[size:]):
+    if data[size:].strip(b"\0"):
         raise BadEvidence(Reason.MALFORMED, "bytes other than zeros behind the run-time data")
     return data[start:size], _HASHES[hash_type]
 

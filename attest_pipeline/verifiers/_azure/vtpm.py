@@ -20,7 +20,9 @@ def prove_vtpm(document: Document, hcl: Hcl, challenge: bytes | None) -> Proof:
     """Prove the quote of the document, whose signature is bare RSASSA over SHA-256. Raises BadEvidence."""
     if challenge is not None and document.version >= _USER_DATA_SINCE:
         _check_user_data(hcl, challenge)
-    return prove_quote(document.message, Signature(SCHEME, (document.signature,)), document.pcrs, hcl.ak, challenge)
+    return prove_quote(
+        document.message, Signature(SCHEME, (document.signature,)), document.pcrs, hcl.runtime.vm.ak, challenge
+    )
 
 
 def _check_user_data(hcl: Hcl, challenge: bytes) -> None:
@@ -28,7 +30,7 @@ def _check_user_data(hcl: Hcl, challenge: bytes) -> None:
 
     Before, a VM may show a report that its hardware gave long ago.
     """
-    if hcl.fields["user_data"] != challenge.ljust(_USER_DATA_BYTES, b"\0").hex():
+    if hcl.runtime.user_data != challenge.ljust(_USER_DATA_BYTES, b"\0").hex():
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, "user-data of the run-time data is not the challenge")
 
 

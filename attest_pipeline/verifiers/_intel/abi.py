@@ -69,9 +69,10 @@ class Quote(NamedTuple):
     state: State
 
     @property
-    def place(self) -> int:
-        """Where the signature begins in the bytes of the quote."""
-        return len(self.signed) + _LENGTH.size
+    def places(self) -> tuple[int, int]:
+        """Where report_data and the signature begin in the bytes of the quote."""
+        behind = _BODY_SIZE[self.state.body_type] - _REPORT_DATA[self.state.body_type]
+        return len(self.signed) - behind, len(self.signed) + _LENGTH.size
 
 
 class Certification(NamedTuple):

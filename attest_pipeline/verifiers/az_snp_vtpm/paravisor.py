@@ -1,35 +1,24 @@
 """Proof of Azure's paravisor on SEV-SNP: AMD root → VCEK → hardware report → run-time data, the AK among them."""
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Final
-
-from msgspec import Struct
+from typing import Final, NamedTuple
 
 from attest_pipeline.errors import BadEvidence, Reason
-from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._amd import abi
 from attest_pipeline.verifiers._amd.abi import Report
-from attest_pipeline.verifiers._amd.fields import report_fields
 from attest_pipeline.verifiers._amd.proof import Chain, Endorsed, check_report, prove_leaf
 from attest_pipeline.verifiers._azure.hcl import SNP, Hcl, check_binding, parse_hcl
 
 _VMPL: Final = 0
 
 
-class Paravisor(Struct, frozen=True, eq=False):
-    """An HCL report proven to be of a paravisor on AMD hardware; its chain's time is judged on every call.
-
-    A VM sends the same one with every quote until it boots again; it is remembered, and so one object for equal ones.
-    """
+class Paravisor(NamedTuple):
+    """An HCL report proven to be of a paravisor on AMD hardware, all but the time of its chain."""
 
     hcl: Hcl
     report: Report
     endorsed: Endorsed
-    fields: Mapping[str, FieldValue]
 
 
-@lru_cache(maxsize=8192)
 def prove_paravisor(hcl_report: bytes, chain: Chain, anchors: frozenset[bytes]) -> Paravisor:
     """HCL report whose hardware report is signed by that VCEK; time is not judged here. Raises BadEvidence.
 
@@ -42,4 +31,4 @@ def prove_paravisor(hcl_report: bytes, chain: Chain, anchors: frozenset[bytes]) 
     if report.vmpl != _VMPL:
         raise BadEvidence(Reason.UNBOUND, f"hardware report was asked for at VMPL {report.vmpl}, not by the paravisor")
     check_binding(hcl, report.report_data)
-    return Paravisor(hcl, report, endorsed, {**report_fields(report, endorsed.leaf), **hcl.fields})
+    return Paravisor(hcl, report, endorsed)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._amd import abi
@@ -32,7 +31,7 @@ class AzSnpVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """Chain and CRL of the product, under lower-case keys such as `milan/ask`. Raises BadEvidence."""
         document = _document(evidence)
-        return _named(document.hcl_report, document.hardware)
+        return chain_refs(abi.parse(parse_hcl(document.hcl_report, SNP).hardware), document.hardware)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
@@ -43,12 +42,6 @@ class AzSnpVerifier:
         check_current(paravisor.endorsed, now)
         vtpm = prove_vtpm(document, paravisor.hcl, challenge)
         return make_claims(paravisor, vtpm, document.version, bound=challenge is not None)
-
-
-@lru_cache(maxsize=1024)
-def _named(hcl_report: bytes, vcek: bytes) -> tuple[EndorsementRef, ...]:
-    """References to what an unproven hardware report asks for."""
-    return chain_refs(abi.parse(parse_hcl(hcl_report, SNP).hardware), vcek)
 
 
 def _document(evidence: Evidence) -> Document:

@@ -3,8 +3,7 @@
 from functools import lru_cache
 
 from attest_pipeline.model import Claims
-from attest_pipeline.verifiers._azure.document import Document
-from attest_pipeline.verifiers._azure.hcl import TDX, parse_hcl
+from attest_pipeline.verifiers._azure.hcl import Hcl, Vm
 from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, conditional_checks
 from attest_pipeline.verifiers._intel import quote as intel
 from attest_pipeline.verifiers._intel.abi import Quote
@@ -15,19 +14,24 @@ from attest_pipeline.verifiers._tpm.abi import State
 from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof, lasting_fields, momentary_fields
 
 
-def make_claims(quote: Quote, td: Td, document: Document, vtpm: Proof, *, bound: bool) -> Claims:
+def make_claims(quote: Quote, td: Td, hcl: Hcl, vtpm: Proof, version: int, *, bound: bool) -> Claims:
     """Claims of a proven VM; `bound` says whether a challenge was compared and equal.
 
     MRTD and RTMRs are those of the paravisor; the PCRs tell what it started.
     """
-    lasting = _lasting(td, document.hcl_report, vtpm.quote.state, vtpm.pcrs, document.version, bound)
-    return renewed_claims(lasting, {"report_data": quote.report_data.hex(), **momentary_fields(vtpm.quote)})
+    lasting = _lasting(td, hcl.runtime.vm, vtpm.quote.state, vtpm.pcrs, version, bound)
+    fields = {
+        "report_data": quote.report_data.hex(),
+        "user_data": hcl.runtime.user_data,
+        **momentary_fields(vtpm.quote),
+    }
+    return renewed_claims(lasting, fields)
 
 
 @lru_cache(maxsize=8192)
 def _lasting(
     td: Td,
-    hcl_report: bytes,
+    vm: Vm,
     state: State,
     pcrs: Pcrs,
     version: int,
@@ -49,7 +53,7 @@ def _lasting(
         fields={
             **fields,
             **platform_fields(proof, verdict),
-            **parse_hcl(hcl_report, TDX).fields,
+            **vm.fields,
             **lasting_fields(state, pcrs, SCHEME),
             "evidence_version": version,
         },

@@ -1,7 +1,6 @@
 """Proof of Azure TDX Evidence: Intel root → PCK → TD quote of the paravisor → run-time data → AK → TPM quote."""
 
 from datetime import datetime
-from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.errors import BadEvidence, Reason
@@ -38,13 +37,12 @@ class AzTdxVerifier(DcapVerifier):
         td = judge_td(self._prove(quote, endorsements, now))
         hcl = quoted_hcl(document.hcl_report, quote.report_data, quote.state)
         vtpm = prove_vtpm(document, hcl, challenge)
-        return make_claims(quote, td, document, vtpm, bound=challenge is not None)
+        return make_claims(quote, td, hcl, vtpm, document.version, bound=challenge is not None)
 
     def _quote(self, evidence: Evidence) -> Quote:
         return _td(evidence).quote
 
 
-@lru_cache(maxsize=8192)
 def quoted_hcl(hcl_report: bytes, report_data: bytes, state: State) -> Hcl:
     """HCL report whose TDREPORT is the one that was quoted, and so is its run-time data.
 

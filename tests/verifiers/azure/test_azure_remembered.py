@@ -7,19 +7,31 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
-from azure_lab import CHALLENGE, HARDWARE, NOW, Lab
+from azure_lab import CHALLENGE, HARDWARE, NOW, Lab, b64, rebuilt, runtime_of
 from fuzz.memory import memories
 from tpm_lab import flipped
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator.device import Fault
-from attest_pipeline.verifiers._azure import document
+from attest_pipeline.verifiers._azure import document, hcl
 from attest_pipeline.verifiers._intel.abi import parse_quote
 from attest_pipeline.verifiers.az_tdx_vtpm import abi
 
 TEES = ("az-snp-vtpm", "az-tdx-vtpm")
 OTHER = CHALLENGE[::-1]
+USER_DATA = (
+    CHALLENGE.hex().ljust(128, "0"),
+    CHALLENGE.hex().upper().ljust(128, "0"),
+    OTHER.hex().upper().ljust(128, "0"),
+    "z".ljust(128, "0"),
+    " ".ljust(128, "0"),
+    '"'.ljust(127, "0"),
+    "é".ljust(127, "0"),
+    "",
+    None,
+)
+"""Most of as many bytes as that of the first VM."""
 
 
 class Case(NamedTuple):
@@ -54,6 +66,12 @@ def written(site: Lab, change: Callable[[str], str], *path: str) -> Evidence:
     return site.evidence(whole)
 
 
+def about(site: Lab, user_data: object) -> Evidence:
+    """Evidence whose hardware vouches for that user-data."""
+    runtime = json.dumps(runtime_of(site) | {"user-data": user_data}, ensure_ascii=False).encode()
+    return site.evidence(**rebuilt(site, runtime))
+
+
 def cases(site: Lab) -> list[Case]:
     """Proofs each of which differs from the first in one thing."""
     parts, hardware = site.parts, HARDWARE[site.tee]
@@ -74,6 +92,13 @@ def cases(site: Lab) -> list[Case]:
         Case(site.evidence(hardware=other.hardware)),
         Case(site.evidence(pcrs=[flipped(value, 0) for value in parts.pcrs])),
         *(Case(written(site, str.upper, "tpm_quote", name)) for name in ("message", "signature")),
+        *(
+            Case(written(site, lambda text, at=at, what=what: text[:at] + what + text[at + len(what) :], "hcl_report"))  # type: ignore[misc]
+            for at in (0, 1000, len(b64(parts.hcl_report)) - 1)
+            for what in ("=", "+", "/", "A", "B", "-", " ", "é", '"')
+        ),
+        *(Case(about(site, user_data)) for user_data in USER_DATA),
+        *(Case(about(site, user_data), challenge=None) for user_data in USER_DATA),
         *(Case(written(site, lambda text: " " + text[1:], "tpm_quote", name)) for name in ("message", "signature")),
         *(Case(written(site, lambda text: "g" + text[1:], "tpm_quote", name)) for name in ("message", "signature")),
         *(Case(written(site, lambda text: text[:-1] + "é", "tpm_quote", name)) for name in ("message", "signature")),
@@ -96,6 +121,40 @@ def test_whatever_a_proof_depends_on_is_looked_at_when_all_else_is_known(tee: st
     outcome(site, every[0], documents)
     assert [outcome(site, case, documents) for case in every] == cold
     assert [outcome(site, case, documents) for case in reversed(every)] == cold[::-1]
+
+
+@pytest.mark.parametrize("tee", TEES)
+def test_run_time_data_is_read_as_if_it_were_the_first_whatever_byte_is_another(tee: str) -> None:
+    start, data = hcl.RUNTIME + 20, lab(tee).parts.hcl_report.rstrip(b"\0")
+    for at in range(start, len(data)):
+        for byte in b'F f\\"z\xc3\0':
+            changed = data[start:at] + bytes([byte]) + data[at + 1 :]
+            assert said(hcl.read_runtime, changed) == said(hcl._read_runtime, changed)
+
+
+def said(read: Callable[[bytes], hcl.RuntimeData], data: bytes) -> tuple[object, ...]:
+    """What that reader makes of run-time data."""
+    try:
+        vm, *user_data = read(data)
+    except BadEvidence as error:
+        return error.reason, error.detail
+    return vm.ak.spki, vm.fields, *user_data
+
+
+def test_base64url_is_what_an_encoder_writes() -> None:
+    whole = bytes(range(248, 256)) + bytes(range(5))
+    for size in range(len(whole)):
+        text = b64(whole[:size])
+        padded = text + "=" * (-len(text) % 4)
+        assert document.decode_base64url(text) == document.decode_base64url(padded) == whole[:size]
+        altered = {f"{text[:at]}{letter}{text[at + 1 :]}" for at in range(len(text)) for letter in "AB_-+/= \n.é"}
+        for forged in {*altered, padded + "=", text + "A", "=" + text} - {text, padded}:
+            try:
+                found = document.decode_base64url(forged)
+            except BadEvidence:
+                continue
+            assert b64(found) == forged.rstrip("=")
+            assert len(forged) in (len(b64(found)), -(-len(found) // 3) * 4)
 
 
 def read(tee: str, data: bytes, *, anew: bool = False) -> dict[str, object]:
