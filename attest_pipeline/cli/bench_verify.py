@@ -1,5 +1,6 @@
 """What one `Verifier.verify` costs: first Evidence of a device, later ones, and their signatures alone."""
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable, Iterable
@@ -63,6 +64,8 @@ def measure(tee: str, devices: int, seconds: float) -> Cost:
     first = samples(vendor, devices + 1, 0)
     prove = prover(vendor, now)
     prove(first.pop())  # what all devices share is known before the first of them comes
+    gc.collect()
+    gc.freeze()  # as workers do, who would not look for garbage among the devices of this benchmark
     cold = _spent(prove, first)
     new = [check for _ in range(devices) for check in signature_checks(tee, again=False)]
     again = [check for _ in range(devices) for check in signature_checks(tee, again=True)]
