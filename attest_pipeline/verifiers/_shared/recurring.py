@@ -65,7 +65,12 @@ class Recurring(Generic[T]):
         last = self._last
         if last is not None and last[0] is data:
             return last[1]
-        value = self._value(data)
+        layout = self._layouts.get(len(data))
+        known = None if layout is None else layout.known.get(layout.rest(data))
+        value = None if layout is None or known is None else self._renewed(known, layout.fields(data))
+        if value is None:
+            value = self._read(data)
+            self._learn(data, value)
         self._last = (data, value)
         return value
 
@@ -74,17 +79,6 @@ class Recurring(Generic[T]):
         self._layouts.clear()
         self._count = self._bytes = self._missed = 0
         self._last = None
-
-    def _value(self, data: bytes) -> T:
-        layout = self._layouts.get(len(data))
-        if layout is not None:
-            known = layout.known.get(layout.rest(data))
-            value = None if known is None else self._renewed(known, layout.fields(data))
-            if value is not None:
-                return value
-        value = self._read(data)
-        self._learn(data, value)
-        return value
 
     def _learn(self, data: bytes, value: T) -> None:
         """Remember the value, unless it cannot be told where its fields stand, or there is no room.

@@ -72,16 +72,6 @@ class Signature(Struct, frozen=True):
     parts: tuple[bytes, ...]
 
 
-def parse_quote(data: bytes) -> Quote:
-    """Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
-    return _recurring_quote(data)
-
-
-def parse_signature(data: bytes) -> Signature:
-    """Signature out of a TPMT_SIGNATURE. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
-    return _recurring_signature(data)
-
-
 def _read_quote(data: bytes) -> Quote:
     reader = _Reader(data, "TPMS_ATTEST")
     magic, kind = reader.fields(_HEAD)
@@ -110,7 +100,8 @@ def _renewed_quote(quote: Quote, fields: Sequence[bytes]) -> Quote | None:
     return Quote(extra_data, clock_info, quote.state) if _is_clock(clock_info) else None
 
 
-_recurring_quote: Final = Recurring(_read_quote, lambda quote: (quote.extra_data, quote.clock_info), _renewed_quote)
+parse_quote: Final = Recurring(_read_quote, lambda quote: (quote.extra_data, quote.clock_info), _renewed_quote)
+"""Quote out of a TPMS_ATTEST. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
 
 
 def _read_signature(data: bytes) -> Signature:
@@ -128,7 +119,8 @@ def _renewed_signature(signature: Signature, parts: Sequence[bytes]) -> Signatur
     return Signature(signature.scheme, tuple(parts))
 
 
-_recurring_signature: Final = Recurring(_read_signature, lambda signature: signature.parts, _renewed_signature)
+parse_signature: Final = Recurring(_read_signature, lambda signature: signature.parts, _renewed_signature)
+"""Signature out of a TPMT_SIGNATURE. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED | UNSUPPORTED_FORMAT)."""
 
 
 def _read_selection(reader: "_Reader") -> tuple[str, tuple[int, ...]]:
