@@ -28,6 +28,7 @@ STRIDES: Final[Mapping[str, int]] = {
     "tdx": 1,
     "sgx": 1,
     "cca": 1,
+    "nitro": 1,
     "itrustee": 5,
     "virtcca": 5,
     "az-snp-vtpm": 7,

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Final
 
 from attest_pipeline.model import Claims, FieldValue
-from attest_pipeline.verifiers.nitro.abi import PCR_BYTES, Document
+from attest_pipeline.verifiers._shared.recurring import renewed_claims
+from attest_pipeline.verifiers.nitro.abi import DIGEST, PCR_BYTES, Document, Enclave
 
 CHECKS: Final = ("document_format", "chain_to_pinned_root", "chain_current", "document_signature")
 """What always holds; `challenge` may follow."""
@@ -26,12 +27,23 @@ def make_claims(document: Document, signer: str, now: datetime, *, bound: bool) 
 
     The hardware is named by the EC2 instance: an enclave's own name changes whenever it starts.
     """
-    instance = document.module_id.partition(_ENCLAVE)[0]
-    measurements = _measured(document.pcrs)
+    changing = {
+        "timestamp": document.timestamp,
+        "document_current": _is_current(document, now),
+        **_given("nonce", document.nonce),
+    }
+    return renewed_claims(_lasting(document.enclave, signer, bound), changing)
+
+
+@lru_cache(maxsize=8192)
+def _lasting(enclave: Enclave, signer: str, bound: bool) -> Claims:  # noqa: FBT001 - lru_cache is slow with keywords
+    """Claims that an enclave makes time and again: all but the time and the nonce."""
+    instance = enclave.module_id.partition(_ENCLAVE)[0]
+    measurements = _measured(enclave.pcrs)
     return Claims(
         tee="nitro",
         hardware_id=instance,
-        debug=document.pcrs[0] == _DEBUG,
+        debug=enclave.pcrs[0] == _DEBUG,
         tcb_status=None,
         measurements=dict(measurements),
         signer=signer,
@@ -39,12 +51,11 @@ def make_claims(document: Document, signer: str, now: datetime, *, bound: bool) 
         endorsements={},
         fields={
             **measurements,
-            "module_id": document.module_id,
+            "module_id": enclave.module_id,
             "instance_id": instance,
-            "digest": document.digest,
-            "timestamp": document.timestamp,
-            "document_current": _is_current(document, now),
-            **_given(document),
+            "digest": DIGEST,
+            **_given("public_key", enclave.public_key),
+            **_given("user_data", enclave.user_data),
         },
         checks=(*CHECKS, "challenge") if bound else CHECKS,
     )
@@ -61,7 +72,6 @@ def _measured(pcrs: Mapping[int, bytes]) -> Mapping[str, str]:
     return {f"pcr{number}": value.hex() for number, value in sorted(pcrs.items())}
 
 
-def _given(document: Document) -> dict[str, FieldValue]:
-    """What the enclave's own program put into the document."""
-    given = {"public_key": document.public_key, "user_data": document.user_data, "nonce": document.nonce}
-    return {name: value.hex() for name, value in given.items() if value is not None}
+def _given(name: str, value: bytes | None) -> Mapping[str, FieldValue]:
+    """What the enclave's own program put into the document, if it did."""
+    return {} if value is None else {name: value.hex()}

@@ -56,7 +56,7 @@ class NitroVerifier:
     ) -> Claims:
         """Prove the document at `now`; `challenge` is its whole nonce. Raises BadEvidence."""
         message, document = read_document(evidence.items.get("document", b""))
-        signer = prove_signer(document.certificate, document.cabundle, self._roots)
+        signer = prove_signer(document.enclave.certificate, document.enclave.cabundle, self._roots)
         check_window(signer.not_before, signer.not_after, now, "certificate chain")
         if challenge is not None and document.nonce != challenge:
             raise BadEvidence(Reason.CHALLENGE_MISMATCH, "nonce is not the challenge")

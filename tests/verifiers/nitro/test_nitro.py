@@ -1,7 +1,7 @@
 """AWS Nitro Enclaves: real documents, and documents of a simulated AWS with any field changed and signed anew."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from arm_tokens import reason_of
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fuzz.memory import memories
 from verifiers_conformance import run_cases
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, Endorsements, Evidence
 from attest_pipeline.simulator.aws import sign_document
 from attest_pipeline.simulator.pki import Identity, Pki
+from attest_pipeline.verifiers._shared import cbor
 from attest_pipeline.verifiers._shared.x509 import load_certificate
 from attest_pipeline.verifiers.nitro import NitroVerifier
 from attest_pipeline.verifiers.nitro.roots import AWS_NITRO_ENCLAVES_ROOT_G1
@@ -270,8 +272,7 @@ def test_a_payload_that_is_no_map_is_malformed(payload: bytes) -> None:
 
 
 def test_tagged_and_bare_messages_are_the_same_document() -> None:
-    tagged = cbor2.dumps(cbor2.CBORTag(18, cbor2.loads(document())))
-    assert verify(tagged).fields == verify(document()).fields
+    assert verify(tagged()).fields == verify(document()).fields
     assert reason_of(lambda: verify(cbor2.dumps(cbor2.CBORTag(17, cbor2.loads(document()))))) is Reason.MALFORMED
 
 
@@ -295,6 +296,171 @@ def test_es384_alone_signs_a_document(protected: Mapping[int, object]) -> None:
 def test_an_algorithm_that_nobody_signed_is_malformed() -> None:
     forged = signed(cbor2.dumps(fields()), cbor2.dumps({}), {1: -35})
     assert reason_of(lambda: verify(forged)) is Reason.MALFORMED
+
+
+# ── what is remembered ────────────────────────────────────────────────────────────────────────────────────────────────
+STAMP = fields()["timestamp"]
+MEMBER = b"\x69timestamp" + cbor2.dumps(STAMP)
+LATER = b"\x69timestamp" + cbor2.dumps(1_790_000_060_000)
+
+
+def indefinite(changes: Changes = NOTHING) -> bytes:
+    return signed(b"\xbf" + cbor2.dumps(fields(changes))[1:] + b"\xff")
+
+
+def tagged(changes: Changes = NOTHING) -> bytes:
+    return b"\xd2" + document(changes)
+
+
+def outcome(data: bytes, verifier: NitroVerifier = VERIFIER) -> Claims | tuple[Reason, str]:
+    """Claims, or how the document was refused."""
+    try:
+        return verify(data, challenge=None, verifier=verifier)
+    except BadEvidence as error:
+        return error.reason, error.detail
+
+
+def warm_and_cold(known: bytes, data: bytes) -> list[Claims | tuple[Reason, str]]:
+    """What is said of the document by who has just proven the known one, and by who remembers nothing."""
+    forget = memories()
+
+    def forgotten() -> None:
+        for one in forget:
+            one()
+
+    forgotten()
+    verify(known, challenge=None)
+    warm = outcome(data)
+    forgotten()
+    return [warm, outcome(data)]
+
+
+def rewritten(old: bytes, new: bytes, changes: Changes = NOTHING) -> bytes:
+    """The document with a part of its payload written in another way."""
+    payload = cbor2.dumps(fields(changes))
+    assert payload.count(old) == 1
+    return signed(payload.replace(old, new))
+
+
+@pytest.mark.parametrize("made", [document, indefinite, tagged])
+def test_a_document_that_differs_in_time_and_nonce_alone_is_not_read_anew(
+    made: Callable[[Changes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, other = verify(made(NOTHING)), bytes(64)
+    later = made({"nonce": other, "timestamp": 1_790_000_060_000})
+    monkeypatch.setattr(cbor, "decode", pytest.fail)
+    claims = verify(later, challenge=other)
+    assert claims.fields == {**known.fields, "nonce": other.hex(), "timestamp": 1_790_000_060_000}
+    assert reason_of(lambda: verify(later)) is Reason.CHALLENGE_MISMATCH
+
+
+def test_a_document_without_nonce_is_known_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    verify(document({"nonce": None}), challenge=None)
+    later = document({"nonce": None, "timestamp": 1_790_000_060_000})
+    monkeypatch.setattr(cbor, "decode", pytest.fail)
+    assert verify(later, challenge=None).fields["timestamp"] == 1_790_000_060_000
+    assert reason_of(lambda: verify(later)) is Reason.CHALLENGE_MISMATCH
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"module_id": "i-0124-enc4567"},
+        {"digest": "SHA256"},
+        {"pcrs": {0: bytes(48), 1: bytes(48)}},
+        {"pcrs": {0: PCR, 2: bytes(48)}},
+        {"certificate": PKI.issue("enclave", PARENT).encoded(Encoding.DER)},
+        {"cabundle": [PARENT.encoded(Encoding.DER), ROOT.encoded(Encoding.DER)]},
+        {"cabundle": [PARENT.encoded(Encoding.DER)]},
+        {"public_key": b"kex"},
+        {"public_key": None, "user_data": b"key"},
+        {"nonce": None, "user_data": CHALLENGE},
+        {"nonce": None},
+        {"nonce": ABSENT},
+        {"nonce": CHALLENGE[:11]},
+        {"nonce": MEMBER * 3 + bytes(7)},
+        {"user_data": CHALLENGE},
+        {"user_data": MEMBER},
+        {"timestamp": 1},
+        {"timestamp": 1 << 53},
+        {"timestamp": -(1 << 40)},
+        {"other": 1},
+    ],
+)
+def test_what_is_known_of_an_enclave_is_said_of_no_other(changes: Changes) -> None:
+    warm, cold = warm_and_cold(document(), document(changes))
+    assert warm == cold
+    warm, cold = warm_and_cold(document(), document({"nonce": bytes(64), **changes}))
+    assert warm == cold
+
+
+@pytest.mark.parametrize("stamp", [0, 1, (1 << 32) - 1, 1 << 32, (1 << 53) - 1, 1 << 53, (1 << 64) - 1])
+def test_a_known_enclaves_time_is_admitted_if_a_strangers_is(stamp: int) -> None:
+    long = rewritten(MEMBER, MEMBER[:-8] + stamp.to_bytes(8))
+    warm, cold = warm_and_cold(document(), long)
+    assert warm == cold
+    assert isinstance(warm, Claims) is (0 < stamp < 1 << 53)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\x69timestamq\x1b", b"\x49timestamp\x1b", b"\x69timestamp\x3b", b"\x69timestamp\xfb"]
+)
+def test_a_known_enclaves_time_is_no_time_under_another_name_or_type(head: bytes) -> None:
+    warm, cold = warm_and_cold(document(), rewritten(MEMBER, head + MEMBER[-8:]))
+    assert warm == cold
+    assert isinstance(warm, tuple)
+
+
+@pytest.mark.parametrize("name", [b"\x78\x09timestamp", b"\x7f\x64time\x65stamp\xff"])
+def test_what_looks_like_the_time_is_not_the_time_of_a_document_that_has_it_otherwise(name: bytes) -> None:
+    def made(looks: bytes) -> bytes:
+        payload = cbor2.dumps(fields({"user_data": looks, "timestamp": ABSENT, "a": STAMP}))
+        return signed(payload.replace(b"\x61a", name))
+
+    warm, cold = warm_and_cold(made(MEMBER), made(LATER))
+    assert warm == cold
+    assert isinstance(warm, Claims)
+    assert (warm.fields["timestamp"], warm.fields["user_data"]) == (STAMP, LATER.hex())
+
+
+def test_what_looks_like_a_time_of_eight_bytes_is_not_the_time_of_a_document_with_a_shorter_one() -> None:
+    short: Changes = {"timestamp": 7}
+    looks = MEMBER[:-8] + (7).to_bytes(8)
+    warm, cold = warm_and_cold(document({**short, "user_data": looks}), document({**short, "user_data": LATER}))
+    assert warm == cold
+    assert isinstance(warm, Claims)
+    assert warm.fields["timestamp"] == 7
+
+
+def test_what_looks_like_the_nonce_is_not_the_nonce_of_a_document_that_has_it_in_chunks() -> None:
+    chunked = b"\x5f\x58\x20" + CHALLENGE[:32] + b"\x58\x20" + CHALLENGE[32:] + b"\xff"
+
+    def made(looks: bytes) -> bytes:
+        payload = cbor2.dumps(fields({"user_data": looks, "nonce": bytes(64)}))
+        return signed(payload.replace(b"\x58\x40" + bytes(64), chunked))
+
+    warm, cold = warm_and_cold(made(CHALLENGE), made(CHALLENGE[::-1]))
+    assert warm == cold
+    assert isinstance(warm, Claims)
+    assert (warm.fields["nonce"], warm.fields["user_data"]) == (CHALLENGE.hex(), CHALLENGE[::-1].hex())
+
+
+def test_a_known_enclave_is_nobody_to_who_trusts_another_root() -> None:
+    genuine = document()
+    assert isinstance(outcome(genuine), Claims)
+    refused = outcome(genuine, NitroVerifier({}))
+    assert isinstance(refused, tuple)
+    assert refused[0] is Reason.UNTRUSTED_ROOT
+    assert isinstance(outcome(genuine), Claims)
+
+
+def test_a_challenge_is_not_said_to_hold_because_it_once_did() -> None:
+    genuine = document()
+    assert [verify(genuine, challenge=one).challenge_verified for one in (CHALLENGE, None, CHALLENGE)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 # ── mutation ──────────────────────────────────────────────────────────────────────────────────────────────────────────
