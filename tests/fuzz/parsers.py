@@ -116,8 +116,7 @@ def _read_quote(data: bytes) -> None:
 
 
 def _read_spdm(data: bytes) -> None:
-    report = spdm.parse(data)
-    read_gpu(report)
+    read_gpu(spdm.parse(data).state)
 
 
 def _read_hcl(data: bytes) -> None:

@@ -4,10 +4,11 @@ import hashlib
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
+from msgspec import Struct
 
 from attest_pipeline.crypto import EcKey
 from attest_pipeline.errors import BadEvidence, Reason
@@ -25,8 +26,8 @@ _CHIP: Final = re.compile(r"[a-z0-9_]{1,16}")
 _NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 
 
-class Device(NamedTuple):
-    """A device proven to come from NVIDIA; its window is judged on every call.
+class Device(Struct, frozen=True, eq=False):
+    """A device proven to come from NVIDIA; remembered, and its window is judged on every call.
 
     `chip` is such as `gh100`; `name` is the serial number of the chip's own certificate, None if it has none; `fwid` is
     the SHA-384 of the firmware that holds `key`, None if no certificate names it; `signer` is the SHA-256 of the key's

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from attest_pipeline.model import FieldValue
 
 
@@ -17,8 +19,8 @@ class WantedRim(NamedTuple):
     key: str
 
 
-class Firmware(NamedTuple):
-    """Fields under canonical names, and the RIMs of the versions among them."""
+class Firmware(Struct, frozen=True, eq=False):
+    """Fields under canonical names, and the RIMs of the versions among them; remembered."""
 
     fields: Mapping[str, FieldValue]
     rims: tuple[WantedRim, ...]

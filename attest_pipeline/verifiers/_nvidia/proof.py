@@ -1,7 +1,6 @@
 """Proof of an NVIDIA report: Device Identity CA → device → report, and the RIMs that its measurements must equal."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -12,8 +11,8 @@ from attest_pipeline.verifiers._nvidia.device import Device, chain_of, prove_dev
 from attest_pipeline.verifiers._nvidia.firmware import WantedRim
 from attest_pipeline.verifiers._nvidia.rim import Rim, check_measurements, prove_rim
 from attest_pipeline.verifiers._nvidia.roots import Roots
-from attest_pipeline.verifiers._nvidia.spdm import FWID, Report
-from attest_pipeline.verifiers._shared.ocsp import check_responses
+from attest_pipeline.verifiers._nvidia.spdm import FWID, Report, State
+from attest_pipeline.verifiers._shared.ocsp import Link, check_responses
 from attest_pipeline.verifiers._shared.x509 import check_window
 
 CHECKS: Final = ("report_format", "device_chain_to_pinned_root", "device_chain_current", "report_signature")
@@ -22,12 +21,40 @@ OCSP: Final = "ocsp"
 NOT_REVOKED: Final = "chain_not_revoked"
 
 
+ProvenRims = tuple[tuple[str, Rim], ...]
+"""RIMs by their item."""
+
+
 class Proof(NamedTuple):
-    """What holds of a report; `documents` maps each Endorsement used to its SHA-256 in hexadecimal."""
+    """What holds of a report, whatever its nonces: `rims` are those that it was compared with, and equal to.
+
+    `responses` are OCSP's, as given. `names_firmware` says whether the report has the firmware id of its device,
+    `bound` whether its nonce was equal to a challenge, `not_revoked` whether OCSP says so of every certificate.
+    """
 
     device: Device
-    documents: Mapping[str, str]
-    checks: tuple[str, ...]
+    rims: ProvenRims
+    responses: tuple[bytes, ...]
+    names_firmware: bool
+    bound: bool
+    not_revoked: bool
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """Names of what was checked, and held."""
+        further = (
+            ("fwid_of_device", self.names_firmware),
+            ("challenge", self.bound),
+            *((item, True) for item, _ in self.rims),
+            (NOT_REVOKED, self.not_revoked),
+        )
+        return (*CHECKS, *(name for name, made in further if made))
+
+    @property
+    def documents(self) -> dict[str, str]:
+        """SHA-256, in hexadecimal, of each Endorsement used."""
+        responses = {f"{OCSP}/{number}": hashlib.sha256(one).hexdigest() for number, one in enumerate(self.responses)}
+        return {item: rim.digest for item, rim in self.rims} | responses
 
 
 class Given(NamedTuple):
@@ -45,53 +72,47 @@ def prove(report: Report, wanted: tuple[WantedRim, ...], given: Given, roots: Ro
     check_window(device.not_before, device.not_after, given.now, "device certificate chain")
     if given.challenge is not None and report.nonce != given.challenge:
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, "nonce is not the challenge")
-    signed = given.evidence.items["report"][: report.signed]
+    signed = given.evidence.items["report"][: report.state.signed]
     if not device.key.verify_raw(report.signature, signed, "sha384"):
         raise BadEvidence(Reason.BAD_SIGNATURE, "report is not signed by its device")
-    rims = _prove_rims(report, wanted, given, roots.rim)
-    documents = {item: rim.digest for item, rim in rims.items()}
-    held = (
-        ("fwid_of_device", _check_fwid(report, device)),
-        ("challenge", given.challenge is not None),
-        *((item, True) for item in rims),
-        (NOT_REVOKED, _check_revocation(device, rims, given)),
-    )
-    answers = given.endorsements.items.get(OCSP, ())
-    documents |= {f"{OCSP}/{number}": _digest(one) for number, one in enumerate(answers)}
-    return Proof(device, documents, (*CHECKS, *(name for name, made in held if made)))
+    rims = _prove_rims(report.state, wanted, given, roots.rim)
+    names_firmware = _check_fwid(report.state, device)
+    responses = given.endorsements.items.get(OCSP, ())
+    not_revoked = bool(responses) and check_responses(responses, _links(device, rims), given.now)
+    return Proof(device, rims, responses, names_firmware, given.challenge is not None, not_revoked)
 
 
-@lru_cache(maxsize=1024)
-def _digest(document: bytes) -> str:
-    """SHA-256 of an OCSP response, which is the same for a whole day."""
-    return hashlib.sha256(document).hexdigest()
-
-
-def _check_fwid(report: Report, device: Device) -> bool:
+def _check_fwid(state: State, device: Device) -> bool:
     """Whether the report names the firmware that its key belongs to: older drivers and switches leave that out."""
-    fwid = report.opaque.get(FWID)
+    fwid = state.opaque.get(FWID)
     if fwid is not None and fwid != device.fwid:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "firmware id of the report is not that of the device certificate")
     return fwid is not None
 
 
-def _prove_rims(report: Report, wanted: tuple[WantedRim, ...], given: Given, roots: frozenset[bytes]) -> dict[str, Rim]:
-    rims = {}
-    for item, version, _ in wanted:
-        documents = given.endorsements.items.get(item, ())
+def _prove_rims(state: State, wanted: tuple[WantedRim, ...], given: Given, roots: frozenset[bytes]) -> ProvenRims:
+    rims = []
+    for one in wanted:
+        documents = given.endorsements.items.get(one.item, ())
         if len(documents) > 1:
-            raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{len(documents)} documents for {item}")
+            raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{len(documents)} documents for {one.item}")
         for document in documents:
-            rims[item] = rim = prove_rim(document, roots)
-            check_window(rim.not_before, rim.not_after, given.now, f"certificate chain of {item}")
-            if rim.version.upper() != version:
-                raise BadEvidence(Reason.IDENTITY_MISMATCH, f"{item} is of another version than the report")
-            check_measurements(report.measurements, rim, item)
-    return rims
+            rim = prove_rim(document, roots)
+            check_window(rim.not_before, rim.not_after, given.now, f"certificate chain of {one.item}")
+            _check_rim(state, one, rim)
+            rims.append((one.item, rim))
+    return tuple(rims)
 
 
-def _check_revocation(device: Device, rims: Mapping[str, Rim], given: Given) -> bool:
-    """Whether OCSP responses were given, all good, for every certificate that NVIDIA may revoke."""
-    answers = given.endorsements.items.get(OCSP, ())
-    links = (*device.links, *(link for rim in rims.values() for link in rim.links))
-    return bool(answers) and check_responses(answers, links, given.now)
+@lru_cache(maxsize=8192)
+def _check_rim(state: State, wanted: WantedRim, rim: Rim) -> None:
+    """Require the RIM of the report's own version, and its values; only that they are equal is remembered."""
+    if rim.version.upper() != wanted.version:
+        raise BadEvidence(Reason.IDENTITY_MISMATCH, f"{wanted.item} is of another version than the report")
+    check_measurements(state.measurements, rim, wanted.item)
+
+
+@lru_cache(maxsize=8192)
+def _links(device: Device, rims: ProvenRims) -> tuple[Link, ...]:
+    """Every certificate that NVIDIA may revoke."""
+    return (*device.links, *(link for _, rim in rims for link in rim.links))

@@ -9,10 +9,11 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 from cryptography import x509
 from lxml import etree
+from msgspec import Struct
 from signxml.algorithms import DigestAlgorithm, SignatureMethod
 from signxml.exceptions import SignXMLException
 from signxml.verifier import SignatureConfiguration, VerifyResult, XMLVerifier
@@ -41,11 +42,11 @@ _BROKEN: Final = (
 """What the XML libraries raise for documents that are not as they should be."""
 
 
-class Rim(NamedTuple):
-    """A proven RIM; its window is judged on every call. `digest` is the SHA-256 of the document in hexadecimal.
+class Rim(Struct, frozen=True, eq=False):
+    """A proven RIM; remembered, and its window is judged on every call.
 
-    `golden` maps an index to the values that are allowed there, any one of them; an index counts from 0, the report's
-    measurement blocks from 1.
+    `digest` is the SHA-256 of the document in hexadecimal. `golden` maps an index to the values that are allowed there,
+    any one of them; an index counts from 0, the report's measurement blocks from 1.
     """
 
     version: str

@@ -5,8 +5,9 @@ spdm_msrt_resp_msg.py (opaque data).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from struct import Struct as Layout
 from types import MappingProxyType
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 NONCE_BYTES: Final = 32
 DIGEST_BYTES: Final = 48
@@ -49,17 +51,16 @@ _TRAILING: Final = 1
 """Bytes that some tools leave behind the signature."""
 
 
-class Report(Struct, frozen=True):
-    """What a device measured. `nonce` is the requester's, `signed` the length of what the signature covers.
+class State(Struct, frozen=True, eq=False):
+    """What a device reports until it is started anew; remembered, and so one object for equal reports.
 
-    `measurements` are SHA-384 by block index, from 1 without a gap; `opaque` is NVIDIA's data by type.
+    `measurements` are SHA-384 by block index, from 1 without a gap; `opaque` is NVIDIA's data by type; `signed` is the
+    length of what the signature covers.
     """
 
-    nonce: bytes
     measurements: tuple[bytes, ...]
     opaque: Mapping[int, bytes]
     signed: int
-    signature: bytes
 
     def text(self, kind: int) -> str | None:
         """Opaque data that is text, without its padding; None if absent. Raises BadEvidence(MALFORMED)."""
@@ -77,11 +78,24 @@ class Report(Struct, frozen=True):
         return None if value is None else int.from_bytes(value, "little")
 
 
+class Report(Struct, frozen=True):
+    """A report, cut up: `nonce` is the requester's, `device_nonce` the device's own."""
+
+    nonce: bytes
+    device_nonce: bytes
+    signature: bytes
+    state: State
+
+
 def parse(data: bytes) -> Report:
     """Report out of a request and its response. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED).
 
     What lies behind the signature is refused, but for one byte that occurs in the field.
     """
+    return _recurring(data)
+
+
+def _read_report(data: bytes) -> Report:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no attestation report")
     if len(data) > _MAX_REPORT:
@@ -89,13 +103,21 @@ def parse(data: bytes) -> Report:
     cursor = _Cursor(data)
     nonce = _read_request(cursor)
     measurements = _read_measurements(cursor)
-    cursor.take(NONCE_BYTES)  # the device's own
+    device_nonce = cursor.take(NONCE_BYTES)
     opaque = _read_opaque(cursor.take(cursor.number(2)))
     signed = cursor.at
     signature = cursor.take(SIGNATURE_BYTES)
     if len(data) - cursor.at > _TRAILING:
         raise BadEvidence(Reason.MALFORMED, "bytes behind the attestation report")
-    return Report(nonce, measurements, opaque, signed, signature)
+    return Report(nonce, device_nonce, signature, State(measurements, opaque, signed))
+
+
+def _renewed(report: Report, fields: Sequence[bytes]) -> Report:
+    nonce, device_nonce, signature = fields
+    return Report(nonce, device_nonce, signature, report.state)
+
+
+_recurring: Final = Recurring(_read_report, attrgetter("nonce", "device_nonce", "signature"), _renewed)
 
 
 class _Cursor:

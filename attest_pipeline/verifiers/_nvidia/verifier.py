@@ -13,7 +13,7 @@ from attest_pipeline.verifiers._nvidia.firmware import Firmware
 from attest_pipeline.verifiers._nvidia.proof import OCSP, Given, prove
 from attest_pipeline.verifiers._nvidia.rim import prove_rim
 from attest_pipeline.verifiers._nvidia.roots import trusted_roots
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import Report, State
 from attest_pipeline.verifiers._nvidia.status import references
 from attest_pipeline.verifiers._shared.ocsp import unanswered
 
@@ -35,7 +35,7 @@ class NvidiaVerifier(ABC):
 
     @staticmethod
     @abstractmethod
-    def read(report: Report, chip: str) -> Firmware:
+    def read(state: State, chip: str) -> Firmware:
         """Firmware of a device on that chip, such as `gh100`. Raises BadEvidence for the report of another kind."""
 
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
@@ -44,11 +44,7 @@ class NvidiaVerifier(ABC):
         The chip is proven, so that nobody is spared its responses by the name of another.
         """
         _, firmware = self._read(evidence)
-        name = prove_device(chain_of(evidence), self._roots.device).name
-        wanted = [(rim.item, EndorsementKind.NVIDIA_RIM, rim.key) for rim in firmware.rims]
-        if name is not None:
-            wanted.append((OCSP, EndorsementKind.NVIDIA_OCSP, name))
-        return tuple(EndorsementRef(item=item, kind=kind, key=key, required=False) for item, kind, key in wanted)
+        return _wanted(firmware, prove_device(chain_of(evidence), self._roots.device).name)
 
     def further_endorsements(self, evidence: Evidence, endorsements: Endorsements) -> tuple[EndorsementRef, ...]:
         """OCSP responses for what NVIDIA may revoke of the device and of the RIMs at hand, unless they are at hand too.
@@ -68,14 +64,25 @@ class NvidiaVerifier(ABC):
         """Prove the report at `now`; `challenge` is the request's nonce, 32 bytes. Raises BadEvidence."""
         report, firmware = self._read(evidence)
         proof = prove(report, firmware.rims, Given(evidence, endorsements, challenge, now), self._roots)
-        return make_claims(self.tee, report, firmware, proof, bound=challenge is not None)
+        return make_claims(self.tee, report, firmware, proof)
 
     def _read(self, evidence: Evidence) -> tuple[Report, Firmware]:
-        return _read(type(self), evidence.items.get("report", b""), chain_of(evidence))
+        """Report and firmware, not proven."""
+        chain = chain_of(evidence)
+        report = spdm.parse(evidence.items.get("report", b""))
+        return report, _firmware(type(self), report.state, chip_of(chain))
 
 
-@lru_cache(maxsize=64)
-def _read(kind: type[NvidiaVerifier], data: bytes, cert_chain: bytes) -> tuple[Report, Firmware]:
-    """Report and firmware, not proven. Remembered for a moment: who asks what a report needs proves it next."""
-    report = spdm.parse(data)
-    return report, kind.read(report, chip_of(cert_chain))
+@lru_cache(maxsize=4096)
+def _firmware(kind: type[NvidiaVerifier], state: State, chip: str) -> Firmware:
+    """Firmware, not proven; of about as many devices as the reader of reports knows."""
+    return kind.read(state, chip)
+
+
+@lru_cache(maxsize=8192)
+def _wanted(firmware: Firmware, name: str | None) -> tuple[EndorsementRef, ...]:
+    """References to the RIMs of that firmware, and to the OCSP responses of a chip that has a name."""
+    wanted = [(rim.item, EndorsementKind.NVIDIA_RIM, rim.key) for rim in firmware.rims]
+    if name is not None:
+        wanted.append((OCSP, EndorsementKind.NVIDIA_OCSP, name))
+    return tuple(EndorsementRef(item=item, kind=kind, key=key, required=False) for item, kind, key in wanted)

@@ -64,21 +64,30 @@ def check_responses(documents: tuple[bytes, ...], links: tuple[Link, ...], now: 
     if len(documents) > MAX_RESPONSES:
         raise BadEvidence(Reason.TOO_LARGE, f"{len(documents)} OCSP responses")
     answers = _answers(documents, links)
-    for answer in answers:
+    for answer in answers.found:
         check_window(answer.not_before, answer.not_after, now, "OCSP response")
         if not answer.good:
             raise BadEvidence(Reason.REVOKED, f"certificate {answer.link.serial:x} is revoked or on hold")
-    return {answer.link for answer in answers} >= set(links)
+    return answers.complete
 
 
 def unanswered(documents: tuple[bytes, ...], links: tuple[Link, ...]) -> tuple[Link, ...]:
     """The links that no response is about, each once; times are not judged. Raises BadEvidence(BAD_ENDORSEMENT | …)."""
-    answered = {answer.link for answer in _answers(documents, links)}
+    answered = {answer.link for answer in _answers(documents, links).found}
     return tuple(link for link in dict.fromkeys(links) if link not in answered)
 
 
-def _answers(documents: tuple[bytes, ...], links: tuple[Link, ...]) -> list[Answer]:
-    return [answer for document in documents if (answer := prove_response(document, links)) is not None]
+class _Answers(NamedTuple):
+    """What responses say of links, in their order, and whether they say something of every one."""
+
+    found: tuple[Answer, ...]
+    complete: bool
+
+
+@lru_cache(maxsize=8192)
+def _answers(documents: tuple[bytes, ...], links: tuple[Link, ...]) -> _Answers:
+    found = tuple(answer for document in documents if (answer := prove_response(document, links)) is not None)
+    return _Answers(found, {answer.link for answer in found} >= set(links))
 
 
 class _Response(NamedTuple):

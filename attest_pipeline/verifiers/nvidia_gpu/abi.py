@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._nvidia import spdm
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import State
 
 _VBIOS_BYTES: Final = 8
 _STATUS: Final = {0xAA: "enabled", 0x55: "disabled"}
@@ -35,21 +35,21 @@ class Gpu(Struct, frozen=True):
         return "_".join(part or "" for part in (self.project, self.project_sku, self.chip_sku))
 
 
-def read_gpu(report: Report) -> Gpu:
+def read_gpu(state: State) -> Gpu:
     """The GPU of a report. Raises BadEvidence(MALFORMED) for the report of another device."""
-    driver = report.text(spdm.DRIVER_VERSION)
+    driver = state.text(spdm.DRIVER_VERSION)
     if driver is None:
         raise BadEvidence(Reason.MALFORMED, "report names no driver: it is not that of a GPU")
     return Gpu(
         driver=driver.upper(),
-        vbios=_vbios(report.opaque.get(spdm.VBIOS_VERSION, b"")),
-        project=report.text(spdm.PROJECT),
-        project_sku=report.text(spdm.PROJECT_SKU),
-        chip_sku=report.text(spdm.CHIP_SKU),
-        board_id=report.number(spdm.BOARD_ID),
-        mode=_word(report, spdm.FEATURE_FLAG, _MODES),
-        nvdec0=_word(report, spdm.NVDEC0_STATUS, _STATUS),
-        protected_pcie=_word(report, spdm.PROTECTED_PCIE_STATUS, _STATUS),
+        vbios=_vbios(state.opaque.get(spdm.VBIOS_VERSION, b"")),
+        project=state.text(spdm.PROJECT),
+        project_sku=state.text(spdm.PROJECT_SKU),
+        chip_sku=state.text(spdm.CHIP_SKU),
+        board_id=state.number(spdm.BOARD_ID),
+        mode=_word(state, spdm.FEATURE_FLAG, _MODES),
+        nvdec0=_word(state, spdm.NVDEC0_STATUS, _STATUS),
+        protected_pcie=_word(state, spdm.PROTECTED_PCIE_STATUS, _STATUS),
     )
 
 
@@ -60,6 +60,6 @@ def _vbios(value: bytes) -> str:
     return ".".join(f"{byte:02X}" for byte in (*value[3::-1], value[4]))
 
 
-def _word(report: Report, kind: int, words: dict[int, str]) -> str | None:
-    number = report.number(kind)
+def _word(state: State, kind: int, words: dict[int, str]) -> str | None:
+    number = state.number(kind)
     return None if number is None else words.get(number, f"unknown {number:#x}")

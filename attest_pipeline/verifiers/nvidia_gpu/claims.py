@@ -1,13 +1,13 @@
 """What of a GPU becomes claims, and which RIMs belong to it."""
 
 from attest_pipeline.verifiers._nvidia.firmware import Firmware, WantedRim
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import State
 from attest_pipeline.verifiers.nvidia_gpu.abi import read_gpu
 
 
-def gpu_firmware(report: Report, chip: str) -> Firmware:
+def gpu_firmware(state: State, chip: str) -> Firmware:
     """Firmware of a GPU. Raises BadEvidence(MALFORMED) for the report of another device."""
-    gpu = read_gpu(report)
+    gpu = read_gpu(state)
     fields = {
         "driver_version": gpu.driver,
         "vbios_version": gpu.vbios,

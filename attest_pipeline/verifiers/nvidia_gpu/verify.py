@@ -1,7 +1,7 @@
 """Proof of a GPU's report: that of any NVIDIA device, with two RIMs."""
 
 from attest_pipeline.verifiers._nvidia.firmware import Firmware
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import State
 from attest_pipeline.verifiers._nvidia.verifier import NvidiaVerifier
 from attest_pipeline.verifiers.nvidia_gpu.claims import gpu_firmware
 
@@ -13,6 +13,6 @@ class NvidiaGpuVerifier(NvidiaVerifier):
     media_types = frozenset({"application/vnd.nvidia.gpu.spdm-measurements"})
 
     @staticmethod
-    def read(report: Report, chip: str) -> Firmware:
+    def read(state: State, chip: str) -> Firmware:
         """Firmware of a GPU. Raises BadEvidence(MALFORMED)."""
-        return gpu_firmware(report, chip)
+        return gpu_firmware(state, chip)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._nvidia import spdm
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import State
 
 _PDI_BYTES: Final = 8
 
@@ -18,12 +18,12 @@ class Switch(Struct, frozen=True):
     pdi: str
 
 
-def read_switch(report: Report) -> Switch:
+def read_switch(state: State) -> Switch:
     """The switch of a report. Raises BadEvidence(MALFORMED) for the report of another device."""
-    pdi = report.opaque.get(spdm.SWITCH_PDI, b"")
-    if spdm.DRIVER_VERSION in report.opaque or len(pdi) != _PDI_BYTES:
+    pdi = state.opaque.get(spdm.SWITCH_PDI, b"")
+    if spdm.DRIVER_VERSION in state.opaque or len(pdi) != _PDI_BYTES:
         raise BadEvidence(Reason.MALFORMED, "report is not that of a switch")
-    vbios = report.text(spdm.VBIOS_VERSION)
+    vbios = state.text(spdm.VBIOS_VERSION)
     if vbios is None:
         raise BadEvidence(Reason.MALFORMED, "report names no BIOS")
     return Switch(vbios.upper(), pdi.hex())

@@ -1,7 +1,7 @@
 """Proof of a switch's report: that of any NVIDIA device, with one RIM."""
 
 from attest_pipeline.verifiers._nvidia.firmware import Firmware
-from attest_pipeline.verifiers._nvidia.spdm import Report
+from attest_pipeline.verifiers._nvidia.spdm import State
 from attest_pipeline.verifiers._nvidia.verifier import NvidiaVerifier
 from attest_pipeline.verifiers.nvidia_switch.claims import switch_firmware
 
@@ -13,6 +13,6 @@ class NvidiaSwitchVerifier(NvidiaVerifier):
     media_types = frozenset({"application/vnd.nvidia.switch.spdm-measurements"})
 
     @staticmethod
-    def read(report: Report, chip: str) -> Firmware:
+    def read(state: State, chip: str) -> Firmware:
         """Firmware of a switch. Raises BadEvidence(MALFORMED)."""
-        return switch_firmware(report, chip)
+        return switch_firmware(state, chip)
