@@ -33,6 +33,8 @@ STRIDES: Final[Mapping[str, int]] = {
     "virtcca": 5,
     "az-snp-vtpm": 7,
     "az-tdx-vtpm": 5,
+    "nvidia-gpu": 3,
+    "nvidia-switch": 3,
 }
 """Every so many bytes are altered, else every 29th: what is not remembered is costly."""
 
