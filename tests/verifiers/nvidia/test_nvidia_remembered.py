@@ -6,8 +6,10 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from fuzz.memory import memories
-from nvidia_lab import CHALLENGE, GPU, NONCE, NOW, SWITCH, Documents, Lab
+from nvidia_lab import CHALLENGE, FWID, GPU, NONCE, NOW, SWITCH, Documents, Lab
 from ocsp_lab import DAY, REVOKED, UNKNOWN, about
 
 from attest_pipeline import verifiers
@@ -15,6 +17,8 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.ports import Verifier
 from attest_pipeline.simulator.device import Fault
+from attest_pipeline.simulator.nvidia_rim import sign_rim
+from attest_pipeline.simulator.pki import Pki
 from attest_pipeline.verifiers._nvidia import spdm
 
 TEES = (GPU, SWITCH)
@@ -56,6 +60,9 @@ def _forgotten() -> Iterator[None]:
 
 @cache
 def forgetting() -> list[Callable[[], None]]:
+    """What empties each memory, found when the verifiers are loaded: not before do their modules have one."""
+    for tee in TEES:
+        lab(tee)
     return memories()
 
 
@@ -94,12 +101,15 @@ def endorsed(site: Lab) -> list[Documents]:
     (rim,), ocsp = found[item], found["ocsp"]
     golden = site.golden() | {site.kind.rims[0].indexes[1]: (b"\1" * 48,)}
     later = site.tag().replace(site.kind.rims[0].version, "999.99.99")
+    signer = Pki(NOW - 25 * DAY, ec.SECP384R1(), hashes.SHA384()).issue("signer", vendor.pki._reference)
+    brief = sign_rim(site.tag(), signer.key, [signer.certificate, *vendor.pki.rim_chain()[1:]])
     vendor.evidence(2, CHALLENGE)
     other = vendor.endorsements()[f"nvidia-ocsp/{vendor._name(2, None)}"]
     answers = [
         ocsp[::-1],
         ocsp[:-1],
         other,
+        (*ocsp[:2], *ocsp[4:]),
         (*ocsp[:-1], about(vendor, chip, NOW)),
         *((*ocsp, about(vendor, chip, NOW, status=status)) for status in (REVOKED, UNKNOWN)),
         *((*ocsp, about(vendor, chip, NOW + days * DAY)) for days in (-3, 3)),
@@ -111,7 +121,8 @@ def endorsed(site: Lab) -> list[Documents]:
         found,
         *({one: found[one] for one in found if one != left_out} for left_out in found),
         *(found | dict(site.rim(tag)) for tag in (site.tag(), site.tag(golden), later)),
-        *(found | {item: documents} for documents in ((rim, rim), (rim[:-9],), found[rims[-1]])),
+        *(found | {item: documents} for documents in ((rim, rim), (rim[:-9],), (brief,), found[rims[-1]])),
+        {"ocsp": (*ocsp[:2], *ocsp[4:])},
         *(found | {"ocsp": documents} for documents in answers),
     ]
 
@@ -120,16 +131,17 @@ def cases(site: Lab) -> list[Case]:
     """Proofs each of which differs from the first in one thing."""
     found, vendor = site.found(), site.vendor
     healthy = vendor.evidence(1, CHALLENGE)
-    foreign = {**healthy.items, "cert_chain": vendor._chip(2, None).chain}
+    body, successor = site.body(), vendor.pki.chip("GB100", "42", FWID)
     return [
         Case(healthy, found),
         *(Case(healthy, found, challenge) for challenge in (None, OTHER[:32])),
         *(Case(vendor.evidence(1, nonce), found, nonce[:32]) for nonce in (OTHER, bytes(64))),
         Case(vendor.evidence(2, CHALLENGE), found),
-        Case(Evidence(site.tee, foreign), found),
+        Case(site.evidence(healthy.items["report"], vendor._chip(2, None).chain), found),
+        Case(site.evidence(body + successor.firmware.sign_raw(body, hashes.SHA384()), successor.chain), found),
         *(Case(vendor.evidence(1, CHALLENGE, fault), found) for fault in FAULTS),
         *(Case(site.evidence(report), found) for report in reports(site)),
-        *(Case(healthy, given, NONCE, days * DAY) for given in endorsed(site) for days in (0, 2, -40, 40)),
+        *(Case(healthy, given, NONCE, days * DAY) for given in endorsed(site) for days in (0, 10, -40, 40)),
     ]
 
 

@@ -175,6 +175,19 @@ def test_a_rim_is_judged_at_the_given_time_even_if_its_proof_is_remembered(days:
     assert reason_of(lambda: verifier.verify(evidence, endorsements, challenge=None, now=NOW)) is reason
 
 
+def test_who_signed_a_rim_must_not_be_revoked_either() -> None:
+    found, pki = lab(GPU).found(), lab(GPU).vendor.pki
+    *authorities, _, chip = found["ocsp"]
+    unanswered = {"ocsp": (*authorities, chip)}
+    assert "chain_not_revoked" in lab(GPU).verify(documents=unanswered).checks
+    assert "chain_not_revoked" not in lab(GPU).verify(documents=found | unanswered).checks
+    assert "chain_not_revoked" in lab(GPU).verify(documents=found).checks
+    revoked = pki._pki.ocsp(pki.signer, pki._reference, pki._responders[pki._reference], revoked=True)
+    answers = {"ocsp": (*authorities, revoked, chip)}
+    assert reason_of(lambda: lab(GPU).verify(documents=found | answers)) is Reason.REVOKED
+    assert reason_of(lambda: lab(GPU).verify(documents=found | {"ocsp": (*found["ocsp"], revoked)})) is Reason.REVOKED
+
+
 @pytest.mark.parametrize(
     "changes",
     [
