@@ -414,8 +414,8 @@ def test_a_known_enclaves_time_is_no_time_under_another_name_or_type(head: bytes
 @pytest.mark.parametrize("name", [b"\x78\x09timestamp", b"\x7f\x64time\x65stamp\xff"])
 def test_what_looks_like_the_time_is_not_the_time_of_a_document_that_has_it_otherwise(name: bytes) -> None:
     def made(looks: bytes) -> bytes:
-        payload = cbor2.dumps(fields({"user_data": looks, "timestamp": ABSENT, "a": STAMP}))
-        return signed(payload.replace(b"\x61a", name))
+        payload = cbor2.dumps(fields({"user_data": looks, "timestamp": ABSENT, "TIMESTAMP": STAMP}))
+        return signed(payload.replace(b"\x69TIMESTAMP", name))
 
     warm, cold = warm_and_cold(made(MEMBER), made(LATER))
     assert warm == cold
