@@ -322,11 +322,16 @@ def _signed_crl(data: bytes, issuer: x509.Name, key: EcKey | RsaKey) -> Crl:
 def check_not_revoked(serial: int, crl: Crl, now: datetime) -> None:
     """Require a current CRL without that certificate. Raises BadEvidence(REVOKED | EXPIRED | NOT_YET_VALID)."""
     check_window(crl.this_update, crl.next_update, now, "CRL")
-    check_not_listed((serial,), crl)
+    if serial in crl.serials:
+        raise _revoked(serial)
 
 
 def check_not_listed(serials: Iterable[int], crl: Crl) -> None:
     """Require a CRL without any of those certificates, whatever the time. Raises BadEvidence(REVOKED)."""
     for serial in serials:
         if serial in crl.serials:
-            raise BadEvidence(Reason.REVOKED, f"certificate {serial:x} is revoked")
+            raise _revoked(serial)
+
+
+def _revoked(serial: int) -> BadEvidence:
+    return BadEvidence(Reason.REVOKED, f"certificate {serial:x} is revoked")

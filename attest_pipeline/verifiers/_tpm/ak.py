@@ -70,13 +70,14 @@ def endorsed_ak(endorsements: Endorsements, brought: bytes | None, roots: frozen
 
     `brought` is an AK certificate in the Evidence, for hosts that know none. Raises BadEvidence.
     """
-    if "ak" in endorsements.items:
-        return load_enrolled(_only(endorsements, "ak"))
-    document = _only(endorsements, "ak_cert") if "ak_cert" in endorsements.items else brought
+    items = endorsements.items
+    if "ak" in items:
+        return load_enrolled(_only(items["ak"], "ak"))
+    document = _only(items["ak_cert"], "ak_cert") if "ak_cert" in items else brought
     if document is None:
         raise BadEvidence(Reason.MISSING_ENDORSEMENT, "the AK is neither enrolled nor certified")
-    crl = _only(endorsements, "crl") if "crl" in endorsements.items else None
-    certified = _prove_certificate(document, endorsements.items.get("ca", ()), crl, roots)
+    crl = _only(items["crl"], "crl") if "crl" in items else None
+    certified = _prove_certificate(document, items.get("ca", ()), crl, roots)
     check_window(certified.path.not_before, certified.path.not_after, now, "AK certificate chain")
     if certified.crl is not None:
         check_not_revoked(certified.path.serials[0], certified.crl, now)
@@ -150,11 +151,10 @@ def _prove_crl(crl: bytes, path: Path) -> Crl:
     return prove_crl(crl, issuers[0]) if issuers else prove_root_crl(crl, path.leaf, path.root)
 
 
-def _only(endorsements: Endorsements, item: str) -> bytes:
-    document = endorsements.one(item)
-    if document is None:
-        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{len(endorsements.items[item])} documents for {item}")
-    return document
+def _only(documents: tuple[bytes, ...], item: str) -> bytes:
+    if len(documents) != 1:
+        raise BadEvidence(Reason.BAD_ENDORSEMENT, f"{len(documents)} documents for {item}")
+    return documents[0]
 
 
 def _digest(data: bytes) -> str:
