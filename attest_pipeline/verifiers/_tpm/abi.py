@@ -32,6 +32,8 @@ _HEAD: Final = Layout(">IH")
 CLOCK: Final = Layout(">QIIB")
 """TPMS_CLOCK_INFO: milliseconds of TPM time, counts that tell boots and resumes apart, whether the time is safe."""
 _FIRMWARE_BYTES: Final = 8
+_YES: Final = 1
+"""Of TPMI_YES_NO, which ends a TPMS_CLOCK_INFO."""
 _SELECTION: Final = Layout(">IHB")
 _MAX_SELECT: Final = 4
 """Bytes of a PCR bitmap (PCR_SELECT_MAX): 32 registers."""
@@ -81,7 +83,7 @@ def _read_quote(data: bytes) -> Quote:
         raise BadEvidence(Reason.MALFORMED, f"attestation of type {kind:#06x} is no quote")
     qualified_signer, extra_data = reader.sized(), reader.sized()
     clock_info = reader.take(CLOCK.size)
-    if not _is_clock(clock_info):
+    if clock_info[-1] > _YES:
         raise BadEvidence(Reason.MALFORMED, "TPMI_YES_NO that is neither")
     firmware = reader.number(_FIRMWARE_BYTES)
     bank, selection = _read_selection(reader)
@@ -90,14 +92,9 @@ def _read_quote(data: bytes) -> Quote:
     return Quote(extra_data, clock_info, State(qualified_signer, firmware, bank, selection, digest))
 
 
-def _is_clock(clock_info: bytes) -> bool:
-    """Whether the flag at the end says yes or no."""
-    return clock_info[-1] <= 1
-
-
 def _renewed_quote(quote: Quote, fields: Sequence[bytes]) -> Quote | None:
     extra_data, clock_info = fields
-    return Quote(extra_data, clock_info, quote.state) if _is_clock(clock_info) else None
+    return Quote(extra_data, clock_info, quote.state) if clock_info[-1] <= _YES else None
 
 
 parse_quote: Final = Recurring(_read_quote, lambda quote: (quote.extra_data, quote.clock_info), _renewed_quote)

@@ -117,10 +117,10 @@ def _check_pcrs(state: State, pcrs: Pcrs, digest_name: str) -> None:
 def _verify(message: bytes, signature: Signature, key: EcKey | RsaKey) -> bool:
     (scheme, hash_name), parts = signature.scheme, signature.parts
     if isinstance(key, EcKey):
-        if scheme != abi.ECDSA or max(map(len, parts)) > key.size:
+        if scheme != abi.ECDSA:
             return False
         r, s = parts
-        return key.verify_pair(r, s, message, hash_name)
+        return len(r) <= key.size >= len(s) and key.verify_pair(r, s, message, hash_name)
     if scheme == abi.RSASSA:
         return key.verify_pkcs1(parts[0], message, hash_name)
     return scheme == abi.RSAPSS and _verify_pss(key, parts[0], message, hash_name)

@@ -67,7 +67,9 @@ class AscendNpuVerifier:
         return with_firmware(host, files)
 
     def _on_tpm(self, evidence: Evidence, endorsements: Endorsements, challenge: bytes | None, now: datetime) -> Claims:
-        log = _required(evidence.items.get("firmware_log"))
+        log = evidence.items.get("firmware_log")
+        if not log:
+            raise _no_list()
         host = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
         logs = explained_with_firmware(host.logs)
         return machine_claims.make_claims(self.tee, host, logs, bound=challenge is not None)
@@ -85,11 +87,11 @@ def _binding(evidence: Evidence) -> str:
 
 def _read_report(evidence: Evidence) -> tuple[Report, bytes]:
     report, log = read_evidence(evidence.items["report"], evidence.items.get("firmware_log"))
-    return report, _required(log)
-
-
-def _required(log: bytes | None) -> bytes:
-    """The list. Without one, what the host's verifier calls optional would bind no firmware, and pass."""
     if not log:
-        raise BadEvidence(Reason.EMPTY, "no firmware measurement list")
-    return log
+        raise _no_list()
+    return report, log
+
+
+def _no_list() -> BadEvidence:
+    """Without a list, what the host's verifier calls optional would bind no firmware, and pass."""
+    return BadEvidence(Reason.EMPTY, "no firmware measurement list")
