@@ -25,6 +25,7 @@ CRL = ("snp", "virtcca", "itrustee", "tpm", "az-snp-vtpm")
 
 
 STRIDES: Final[Mapping[str, int]] = {
+    "snp": 1,
     "tdx": 1,
     "sgx": 1,
     "cca": 1,

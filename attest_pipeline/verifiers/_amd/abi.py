@@ -1,15 +1,16 @@
-"""The SEV-SNP attestation report: 1184 little-endian bytes → one frozen struct.
+"""The SEV-SNP attestation report: 1184 little-endian bytes → what a guest says time and again, and what is new in it.
 
 Source: AMD 56860 (SEV Secure Nested Paging Firmware ABI, rev. 1.58), table ATTESTATION_REPORT; versions 2, 3 and 5.
 """
 
-from functools import lru_cache
+from collections.abc import Sequence
 from struct import Struct as Layout
 from typing import Final
 
 from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
+from attest_pipeline.verifiers._shared.recurring import Recurring
 
 SIZE: Final = 0x4A0
 SIGNED: Final = 0x2A0
@@ -30,11 +31,16 @@ _LAST_VMPL: Final = 3
 
 LAYOUT: Final = Layout(
     "<IIQ16s16sII8sQI4s64s48s32s48s48s32s32s8sBBB21s64s8sBBBBBBBB8sQQ152s72s72s368s"
-)  # field by field as in Report
+)  # field by field as in Guest, but for REPORT_DATA (its twelfth) and SIGNATURE (before the last)
+_REPORT_DATA: Final = 11
+_SIGNATURE: Final = -3
 
 
-class Report(Struct, frozen=True):
-    """The fields in the order of the bytes. TCB versions stay raw: their layout depends on the product (`kds`)."""
+class Guest(Struct, frozen=True, eq=False):
+    """What all reports of a guest say, in the order of the bytes; remembered, and so one object for equal ones.
+
+    TCB versions stay raw: their layout depends on the product (`kds`).
+    """
 
     version: int
     guest_svn: int
@@ -47,7 +53,6 @@ class Report(Struct, frozen=True):
     platform_info: int
     key_info: int
     reserved_4c: bytes
-    report_data: bytes
     measurement: bytes
     host_data: bytes
     id_key_digest: bytes
@@ -73,8 +78,6 @@ class Report(Struct, frozen=True):
     launch_mitigations: int
     current_mitigations: int
     reserved_208: bytes
-    signature_r: bytes
-    signature_s: bytes
     reserved_330: bytes
 
     @property
@@ -92,58 +95,80 @@ class Report(Struct, frozen=True):
         """Whether `author_key_digest` is meaningful (AUTHOR_KEY_EN)."""
         return bool(self.key_info & 1)
 
-    @property
-    def signature(self) -> bytes:
-        """The signature as big-endian r||s of 96 bytes, out of the report's little-endian halves."""
-        return self.signature_r[_COORDINATE - 1 :: -1] + self.signature_s[_COORDINATE - 1 :: -1]
+
+class Report(Struct, frozen=True):
+    """One report: the guest, its REPORT_DATA, and the signature as two big-endian numbers of 48 bytes."""
+
+    guest: Guest
+    report_data: bytes
+    r: bytes
+    s: bytes
 
 
-@lru_cache(maxsize=64)
-def parse(data: bytes) -> Report:
-    """Report out of exactly 1184 bytes, reserved fields and bits as the ABI says.
-
-    Remembered for a moment, because its chain is asked for first and it is proven right after.
-    PLATFORM_INFO is not held against its reserved bits: firmware sets new ones without a new version. Raises
-    BadEvidence(EMPTY | MALFORMED).
-    """
+def _read_report(data: bytes) -> Report:
     if not data:
         raise BadEvidence(Reason.EMPTY, "no attestation report")
     if len(data) != SIZE:
         raise BadEvidence(Reason.MALFORMED, f"attestation report of {len(data)} bytes instead of {SIZE}")
-    report = Report(*LAYOUT.unpack(data))
-    if report.version not in VERSIONS:
-        raise BadEvidence(Reason.MALFORMED, f"attestation report of unknown version {report.version}")
-    _check_reserved(report)
-    _check_bits(report)
-    return report
+    fields = LAYOUT.unpack(data)
+    lasting = (*fields[:_REPORT_DATA], *fields[_REPORT_DATA + 1 : _SIGNATURE], fields[-1])
+    guest = Guest(*lasting)
+    if guest.version not in VERSIONS:
+        raise BadEvidence(Reason.MALFORMED, f"attestation report of unknown version {guest.version}")
+    _check_reserved(guest)
+    _check_bits(guest)
+    r, s = map(_big_endian, fields[_SIGNATURE:-1])
+    return Report(guest, fields[_REPORT_DATA], r, s)
 
 
-def _check_reserved(report: Report) -> None:
+def _changing(report: Report) -> Sequence[bytes]:
+    return report.report_data, report.r[::-1], report.s[::-1]
+
+
+def _renewed(report: Report, fields: Sequence[bytes]) -> Report:
+    report_data, r, s = fields
+    return Report(report.guest, report_data, r[::-1], s[::-1])
+
+
+parse: Final = Recurring(_read_report, _changing, _renewed)
+"""Report out of exactly 1184 bytes, reserved fields and bits as the ABI says.
+
+PLATFORM_INFO is not held against its reserved bits: firmware sets new ones without a new version. Raises
+BadEvidence(EMPTY | MALFORMED).
+"""
+
+
+def _check_reserved(guest: Guest) -> None:
     reserved = (
-        report.reserved_4c,
-        report.reserved_18b,
-        report.reserved_1eb,
-        report.reserved_1ef,
-        report.reserved_208,
-        report.reserved_330,
+        guest.reserved_4c,
+        guest.reserved_18b,
+        guest.reserved_1eb,
+        guest.reserved_1ef,
+        guest.reserved_208,
+        guest.reserved_330,
     )
     if reserved != _RESERVED:
         raise BadEvidence(Reason.MALFORMED, "reserved bytes of the attestation report are not zero")
-    cpuid = report.cpuid_family | report.cpuid_model | report.cpuid_stepping
-    if report.version < CPUID_SINCE and cpuid:
+    cpuid = guest.cpuid_family | guest.cpuid_model | guest.cpuid_stepping
+    if guest.version < CPUID_SINCE and cpuid:
         raise BadEvidence(Reason.MALFORMED, "CPUID fields before report version 3")
-    if report.version < MITIGATIONS_SINCE and (report.launch_mitigations | report.current_mitigations):
+    if guest.version < MITIGATIONS_SINCE and (guest.launch_mitigations | guest.current_mitigations):
         raise BadEvidence(Reason.MALFORMED, "mitigation vectors before report version 5")
 
 
-def _check_bits(report: Report) -> None:
-    if not report.policy & _POLICY_MUST_BE_ONE or report.policy >> _POLICY_RESERVED_FROM:
+def _check_bits(guest: Guest) -> None:
+    if not guest.policy & _POLICY_MUST_BE_ONE or guest.policy >> _POLICY_RESERVED_FROM:
         raise BadEvidence(Reason.MALFORMED, "reserved bits of the guest policy")
-    if report.key_info >> _KEY_INFO_RESERVED_FROM:
+    if guest.key_info >> _KEY_INFO_RESERVED_FROM:
         raise BadEvidence(Reason.MALFORMED, "reserved bits of KEY_INFO")
-    if report.vmpl > _LAST_VMPL:
-        raise BadEvidence(Reason.MALFORMED, f"VMPL {report.vmpl}: no guest asked for this report")
-    if report.signature_algorithm != ECDSA_P384_SHA384:
-        raise BadEvidence(Reason.MALFORMED, f"unknown signature algorithm {report.signature_algorithm}")
-    if report.signature_r[_COORDINATE:] != _HIGH_ZEROS or report.signature_s[_COORDINATE:] != _HIGH_ZEROS:
+    if guest.vmpl > _LAST_VMPL:
+        raise BadEvidence(Reason.MALFORMED, f"VMPL {guest.vmpl}: no guest asked for this report")
+    if guest.signature_algorithm != ECDSA_P384_SHA384:
+        raise BadEvidence(Reason.MALFORMED, f"unknown signature algorithm {guest.signature_algorithm}")
+
+
+def _big_endian(number: bytes) -> bytes:
+    """R or S, which are little-endian in 72 bytes."""
+    if number[_COORDINATE:] != _HIGH_ZEROS:
         raise BadEvidence(Reason.MALFORMED, "signature is longer than P-384 allows")
+    return number[_COORDINATE - 1 :: -1]

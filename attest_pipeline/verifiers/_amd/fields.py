@@ -3,42 +3,41 @@
 from typing import Final
 
 from attest_pipeline.model import FieldValue
-from attest_pipeline.verifiers._amd.abi import Report
+from attest_pipeline.verifiers._amd.abi import Guest
 from attest_pipeline.verifiers._amd.kds import Leaf
 
 _DEBUG: Final = 1 << 19
 
 
-def is_debug(report: Report) -> bool:
+def is_debug(guest: Guest) -> bool:
     """Whether the host may look into the guest (guest policy, bit 19)."""
-    return bool(report.policy & _DEBUG)
+    return bool(guest.policy & _DEBUG)
 
 
-def report_fields(report: Report, leaf: Leaf) -> dict[str, FieldValue]:
-    """Every field of the report that a policy may ask for."""
+def guest_fields(guest: Guest, leaf: Leaf) -> dict[str, FieldValue]:
+    """Every field of the report that a policy may ask for, but the one that changes."""
     return {
-        "measurement": report.measurement.hex(),
-        **_identity(report),
-        **_guest_policy(report.policy),
-        **_platform(report, leaf),
+        "measurement": guest.measurement.hex(),
+        **_identity(guest),
+        **_guest_policy(guest.policy),
+        **_platform(guest, leaf),
     }
 
 
-def _identity(report: Report) -> dict[str, FieldValue]:
+def _identity(guest: Guest) -> dict[str, FieldValue]:
     """Who the guest is and what it says."""
     return {
-        "version": report.version,
-        "guest_svn": report.guest_svn,
-        "vmpl": report.vmpl,
-        "report_data": report.report_data.hex(),
-        "host_data": report.host_data.hex(),
-        "family_id": report.family_id.hex(),
-        "image_id": report.image_id.hex(),
-        "id_key_digest": report.id_key_digest.hex(),
-        "author_key_digest": report.author_key_digest.hex(),
-        "author_key_enabled": report.author_key,
-        "report_id": report.report_id.hex(),
-        "report_id_ma": report.report_id_ma.hex(),
+        "version": guest.version,
+        "guest_svn": guest.guest_svn,
+        "vmpl": guest.vmpl,
+        "host_data": guest.host_data.hex(),
+        "family_id": guest.family_id.hex(),
+        "image_id": guest.image_id.hex(),
+        "id_key_digest": guest.id_key_digest.hex(),
+        "author_key_digest": guest.author_key_digest.hex(),
+        "author_key_enabled": guest.author_key,
+        "report_id": guest.report_id.hex(),
+        "report_id_ma": guest.report_id_ma.hex(),
     }
 
 
@@ -55,23 +54,23 @@ def _guest_policy(policy: int) -> dict[str, FieldValue]:
     }
 
 
-def _platform(report: Report, leaf: Leaf) -> dict[str, FieldValue]:
+def _platform(guest: Guest, leaf: Leaf) -> dict[str, FieldValue]:
     """Where the guest runs: chip, product, keys and TCB versions, the reported one also part by part."""
-    tcb = report.reported_tcb
+    tcb = guest.reported_tcb
     return {
         "product": leaf.product.name,
         "signing_key": "vlek" if leaf.vlek else "vcek",
         "csp_id": leaf.csp_id,
-        "mask_chip_key": report.mask_chip_key,
-        "chip_id": report.chip_id.hex(),
-        "platform_info": report.platform_info,
+        "mask_chip_key": guest.mask_chip_key,
+        "chip_id": guest.chip_id.hex(),
+        "platform_info": guest.platform_info,
         "reported_tcb": tcb.hex(),
-        "committed_tcb": report.committed_tcb.hex(),
-        "launch_tcb": report.launch_tcb.hex(),
-        "current_tcb": report.current_tcb.hex(),
+        "committed_tcb": guest.committed_tcb.hex(),
+        "launch_tcb": guest.launch_tcb.hex(),
+        "current_tcb": guest.current_tcb.hex(),
         **{name: tcb[index] for name, index in leaf.product.parts.items()},
-        "current_version": f"{report.current_major}.{report.current_minor}.{report.current_build}",
-        "committed_version": f"{report.committed_major}.{report.committed_minor}.{report.committed_build}",
-        "launch_mitigations": report.launch_mitigations,
-        "current_mitigations": report.current_mitigations,
+        "current_version": f"{guest.current_major}.{guest.current_minor}.{guest.current_build}",
+        "committed_version": f"{guest.committed_major}.{guest.committed_minor}.{guest.committed_build}",
+        "launch_mitigations": guest.launch_mitigations,
+        "current_mitigations": guest.current_mitigations,
     }

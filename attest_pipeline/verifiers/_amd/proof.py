@@ -16,7 +16,7 @@ from attest_pipeline.crypto import EcKey
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements
 from attest_pipeline.verifiers._amd import abi, kds
-from attest_pipeline.verifiers._amd.abi import Report
+from attest_pipeline.verifiers._amd.abi import Guest, Report
 from attest_pipeline.verifiers._amd.roots import ARK
 from attest_pipeline.verifiers._shared.x509 import (
     Crl,
@@ -42,6 +42,8 @@ CHECKS: Final = (
 """What holds of every proven report; `conditional_checks` may follow."""
 _PRODUCT_OF_V2: Final = "Milan"
 _NO_CHIP: Final = bytes(64)
+_KEPT: Final = 8192
+"""Guests that are remembered."""
 
 
 class Chain(NamedTuple):
@@ -71,12 +73,12 @@ class Endorsed(Struct, frozen=True, eq=False):
     documents: Mapping[str, str]
 
 
-def chain_refs(report: Report, leaf: bytes | None) -> tuple[EndorsementRef, ...]:
+def chain_refs(guest: Guest, leaf: bytes | None) -> tuple[EndorsementRef, ...]:
     """References to intermediate, root and CRL of the report's product, under lower-case keys such as `milan/ask`.
 
     `leaf` is the certificate that the Evidence brings, if any. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED).
     """
-    return _refs_of(report_product(report, leaf).name.lower(), "asvk" if report.signing_key == abi.VLEK else "ask")
+    return _refs_of(report_product(guest, leaf).name.lower(), "asvk" if guest.signing_key == abi.VLEK else "ask")
 
 
 @cache
@@ -89,14 +91,14 @@ def _refs_of(product: str, authority: str) -> tuple[EndorsementRef, ...]:
     )
 
 
-def report_product(report: Report, leaf: bytes | None) -> kds.Product:
+def report_product(guest: Guest, leaf: bytes | None) -> kds.Product:
     """Product that the report comes from.
 
     A version 2 report names none: it is that of the leaf in the Evidence, or else Milan, where nearly all such firmware
     ran. Raises BadEvidence(UNSUPPORTED_FORMAT | MALFORMED).
     """
-    if report.version >= abi.CPUID_SINCE:
-        product = kds.product_of(report.cpuid_family, report.cpuid_model)
+    if guest.version >= abi.CPUID_SINCE:
+        product = kds.product_of(guest.cpuid_family, guest.cpuid_model)
         if product is None:
             raise BadEvidence(Reason.UNSUPPORTED_FORMAT, "report of an unknown AMD product")
         return product
@@ -174,33 +176,35 @@ def check_report(data: bytes, report: Report, endorsed: Endorsed) -> None:
 
     Raises BadEvidence(IDENTITY_MISMATCH | BAD_SIGNATURE).
     """
-    check_identity(report, endorsed.leaf)
-    if not endorsed.key.verify_raw(report.signature, data[: abi.SIGNED], "sha384"):
+    check_identity(report.guest, endorsed)
+    if not endorsed.key.verify_pair(report.r, report.s, data[: abi.SIGNED], "sha384"):
         raise BadEvidence(Reason.BAD_SIGNATURE, "report is not signed by its VCEK or VLEK")
 
 
-def check_identity(report: Report, leaf: kds.Leaf) -> None:
+@lru_cache(maxsize=_KEPT)
+def check_identity(guest: Guest, endorsed: Endorsed) -> None:
     """Require that the report speaks of the key in the leaf: kind, product, TCB version and chip.
 
     Raises BadEvidence(IDENTITY_MISMATCH).
     """
-    if report.signing_key != (abi.VLEK if leaf.vlek else abi.VCEK):
+    leaf = endorsed.leaf
+    if guest.signing_key != (abi.VLEK if leaf.vlek else abi.VCEK):
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "report is not signed by the kind of key in the leaf certificate")
-    if report.version >= abi.CPUID_SINCE:
-        product = kds.product_of(report.cpuid_family, report.cpuid_model)
+    if guest.version >= abi.CPUID_SINCE:
+        product = kds.product_of(guest.cpuid_family, guest.cpuid_model)
         if product is not leaf.product:
             raise BadEvidence(Reason.IDENTITY_MISMATCH, "report and leaf certificate are of different products")
-    if report.reported_tcb != leaf.tcb:
+    if guest.reported_tcb != leaf.tcb:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "reported TCB is not that of the leaf certificate")
-    if not leaf.vlek and report.mask_chip_key:
+    if not leaf.vlek and guest.mask_chip_key:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "report says that its chip key is masked, yet names it as signer")
-    if report.chip_id != (_NO_CHIP if leaf.hwid is None else leaf.hwid):
+    if guest.chip_id != (_NO_CHIP if leaf.hwid is None else leaf.hwid):
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "chip id is not the hardware id of the leaf certificate")
 
 
-def conditional_checks(report: Report, documents: Mapping[str, str]) -> tuple[str, ...]:
+def conditional_checks(guest: Guest, documents: Mapping[str, str]) -> tuple[str, ...]:
     """Checks beyond CHECKS that were made: a report without CPUID names no product, and a CRL may be absent."""
-    product = ("product_of_leaf",) if report.version >= abi.CPUID_SINCE else ()
+    product = ("product_of_leaf",) if guest.version >= abi.CPUID_SINCE else ()
     return (*product, "chain_not_revoked") if "crl" in documents else product
 
 

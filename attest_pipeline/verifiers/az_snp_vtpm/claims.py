@@ -2,12 +2,10 @@
 
 from functools import lru_cache
 
-from msgspec.structs import replace
-
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._amd import proof as amd
-from attest_pipeline.verifiers._amd.abi import Report
-from attest_pipeline.verifiers._amd.fields import is_debug, report_fields
+from attest_pipeline.verifiers._amd.abi import Guest
+from attest_pipeline.verifiers._amd.fields import guest_fields, is_debug
 from attest_pipeline.verifiers._azure.hcl import Vm
 from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, conditional_checks
 from attest_pipeline.verifiers._shared.recurring import renewed_claims
@@ -22,15 +20,14 @@ def make_claims(paravisor: Paravisor, vtpm: Proof, version: int, *, bound: bool)
     The launch measurement is that of the paravisor; the PCRs tell what it started.
     """
     hcl, report, endorsed = paravisor
-    same = replace(report, report_data=b"", signature_r=b"", signature_s=b"")
-    lasting = _lasting(same, endorsed, hcl.runtime.vm, vtpm.quote.state, vtpm.pcrs, version, bound)
+    lasting = _lasting(report.guest, endorsed, hcl.runtime.vm, vtpm.quote.state, vtpm.pcrs, version, bound)
     fields = {"report_data": report.report_data.hex(), "user_data": hcl.runtime.user_data}
     return renewed_claims(lasting, {**fields, **momentary_fields(vtpm.quote)})
 
 
 @lru_cache(maxsize=8192)
 def _lasting(
-    report: Report,
+    guest: Guest,
     endorsed: amd.Endorsed,
     vm: Vm,
     state: State,
@@ -38,20 +35,20 @@ def _lasting(
     version: int,
     bound: bool,  # noqa: FBT001 - lru_cache is slow with keywords
 ) -> Claims:
-    """Claims that a VM makes until it measures something new, of a report without what is new in each."""
+    """Claims that a VM makes until it measures something new."""
     leaf, documents = endorsed.leaf, endorsed.documents
-    checks = (*amd.CHECKS, *amd.conditional_checks(report, documents), "report_of_paravisor", *CHECKS)
+    checks = (*amd.CHECKS, *amd.conditional_checks(guest, documents), "report_of_paravisor", *CHECKS)
     return Claims(
         tee="az-snp-vtpm",
-        hardware_id=None if leaf.vlek else report.chip_id.hex(),
-        debug=is_debug(report),
+        hardware_id=None if leaf.vlek else guest.chip_id.hex(),
+        debug=is_debug(guest),
         tcb_status=None,
-        measurements={"measurement": report.measurement.hex(), **pcrs.claims},
+        measurements={"measurement": guest.measurement.hex(), **pcrs.claims},
         signer=endorsed.signer,
         challenge_verified=bound,
         endorsements=dict(documents),
         fields={
-            **report_fields(report, leaf),
+            **guest_fields(guest, leaf),
             **vm.fields,
             **lasting_fields(state, pcrs, SCHEME),
             "revocation_checked": "crl" in documents,

@@ -28,7 +28,9 @@ def prove_paravisor(hcl_report: bytes, chain: Chain, anchors: frozenset[bytes]) 
     report = abi.parse(hcl.hardware)
     endorsed = prove_leaf(chain, anchors)
     check_report(hcl.hardware, report, endorsed)
-    if report.vmpl != _VMPL:
-        raise BadEvidence(Reason.UNBOUND, f"hardware report was asked for at VMPL {report.vmpl}, not by the paravisor")
+    if report.guest.vmpl != _VMPL:
+        raise BadEvidence(
+            Reason.UNBOUND, f"hardware report was asked for at VMPL {report.guest.vmpl}, not by the paravisor"
+        )
     check_binding(hcl, report.report_data)
     return Paravisor(hcl, report, endorsed)

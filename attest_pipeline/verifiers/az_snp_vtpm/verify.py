@@ -31,7 +31,7 @@ class AzSnpVerifier:
     def endorsements_for(self, evidence: Evidence) -> tuple[EndorsementRef, ...]:
         """Chain and CRL of the product, under lower-case keys such as `milan/ask`. Raises BadEvidence."""
         document = _document(evidence)
-        return chain_refs(abi.parse(parse_hcl(document.hcl_report, SNP).hardware), document.hardware)
+        return chain_refs(abi.parse(parse_hcl(document.hcl_report, SNP).hardware).guest, document.hardware)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import Claims, EndorsementKind, EndorsementRef, Endorsements, Evidence
 from attest_pipeline.verifiers._amd import abi, proof
-from attest_pipeline.verifiers._amd.abi import Report
+from attest_pipeline.verifiers._amd.abi import Guest, Report
 from attest_pipeline.verifiers.snp.claims import make_claims
 
 
@@ -31,14 +32,8 @@ class SnpVerifier:
 
         A version 2 report from Genoa must bring its leaf (`proof.report_product`). Raises BadEvidence.
         """
-        report = _report(evidence)
-        brought = evidence.items.get("leaf")
-        refs = proof.chain_refs(report, brought)
-        if brought is not None:
-            return refs
-        product = proof.report_product(report, None).name.lower()
-        key = f"{product}/{report.chip_id.hex()}/{report.reported_tcb.hex()}"
-        return (*refs, EndorsementRef(item="leaf", kind=EndorsementKind.AMD_LEAF, key=key))
+        guest, brought = _report(evidence).guest, evidence.items.get("leaf")
+        return _with_leaf(guest) if brought is None else proof.chain_refs(guest, brought)
 
     def verify(
         self, evidence: Evidence, endorsements: Endorsements, *, challenge: bytes | None, now: datetime
@@ -53,6 +48,14 @@ class SnpVerifier:
             raise BadEvidence(Reason.CHALLENGE_MISMATCH, "report_data is not the challenge")
         proof.check_report(evidence.items["report"], report, endorsed)
         return make_claims(report, endorsed, bound=challenge is not None)
+
+
+@lru_cache(maxsize=8192)
+def _with_leaf(guest: Guest) -> tuple[EndorsementRef, ...]:
+    """What is asked for if the Evidence brings no leaf."""
+    product = proof.report_product(guest, None).name.lower()
+    key = f"{product}/{guest.chip_id.hex()}/{guest.reported_tcb.hex()}"
+    return (*proof.chain_refs(guest, None), EndorsementRef(item="leaf", kind=EndorsementKind.AMD_LEAF, key=key))
 
 
 def _report(evidence: Evidence) -> Report:

@@ -13,29 +13,33 @@ def test_every_real_report_reads_back_to_its_own_bytes(vectors: Path) -> None:
     reports = [path.read_bytes() for path in sorted((vectors / "evidence" / "snp").glob("v[235]_*.bin"))]
     assert len(reports) >= 15
     for data in reports:
-        assert abi.LAYOUT.pack(*astuple(abi.parse(data))) == data
+        report = abi.parse(data)
+        *before, last = astuple(report.guest)
+        signature = (report.r[::-1], report.s[::-1])
+        assert abi.LAYOUT.pack(*before[:11], report.report_data, *before[11:], *signature, last) == data
 
 
 def test_fields_lie_where_the_abi_puts_them(vectors: Path) -> None:
     data = (vectors / "evidence" / "snp" / "v5_turin_vcek_ms.bin").read_bytes()
     report = abi.parse(data)
     assert report.report_data == data[0x50:0x90]
-    assert report.measurement == data[0x90:0xC0]
-    assert report.host_data == data[0xC0:0xE0]
-    assert report.id_key_digest == data[0xE0:0x110]
-    assert report.author_key_digest == data[0x110:0x140]
-    assert report.reported_tcb == data[0x180:0x188]
-    assert (report.cpuid_family, report.cpuid_model, report.cpuid_stepping) == (26, 2, 1)
-    assert report.chip_id == data[0x1A0:0x1E0]
-    assert report.committed_tcb == data[0x1E0:0x1E8]
-    assert report.launch_tcb == data[0x1F0:0x1F8]
-    assert (report.launch_mitigations, report.current_mitigations) == (0x3F, 0x3F)
-    assert report.signature == data[0x2A0:0x2D0][::-1] + data[0x2E8:0x318][::-1]
+    assert report.r + report.s == data[0x2A0:0x2D0][::-1] + data[0x2E8:0x318][::-1]
+    guest = report.guest
+    assert guest.measurement == data[0x90:0xC0]
+    assert guest.host_data == data[0xC0:0xE0]
+    assert guest.id_key_digest == data[0xE0:0x110]
+    assert guest.author_key_digest == data[0x110:0x140]
+    assert guest.reported_tcb == data[0x180:0x188]
+    assert (guest.cpuid_family, guest.cpuid_model, guest.cpuid_stepping) == (26, 2, 1)
+    assert guest.chip_id == data[0x1A0:0x1E0]
+    assert guest.committed_tcb == data[0x1E0:0x1E8]
+    assert guest.launch_tcb == data[0x1F0:0x1F8]
+    assert (guest.launch_mitigations, guest.current_mitigations) == (0x3F, 0x3F)
 
 
 def test_key_info_is_read_bit_by_bit() -> None:
-    report = abi.parse(lab("Milan").report((0x48, (1 | 2 | 7 << 2).to_bytes(4, "little"))))
-    assert (report.author_key, report.mask_chip_key, report.signing_key) == (True, True, 7)
+    guest = abi.parse(lab("Milan").report((0x48, (1 | 2 | 7 << 2).to_bytes(4, "little")))).guest
+    assert (guest.author_key, guest.mask_chip_key, guest.signing_key) == (True, True, 7)
 
 
 @pytest.mark.parametrize("size", [0, 1, 672, 1183, 1185, 4096])
@@ -100,7 +104,7 @@ def test_what_surrounds_r_and_s_must_be_zero(offset: int, why: str) -> None:
 
 
 def test_the_simulator_and_the_parser_agree_on_every_offset() -> None:
-    report = abi.parse(lab("Turin").report())
-    assert report.report_id == hashlib.sha256(report.chip_id).digest()
-    assert (report.current_build, report.current_minor, report.current_major) == (29, 55, 1)
-    assert report.reported_tcb == report.committed_tcb == report.launch_tcb == report.current_tcb
+    guest = abi.parse(lab("Turin").report()).guest
+    assert guest.report_id == hashlib.sha256(guest.chip_id).digest()
+    assert (guest.current_build, guest.current_minor, guest.current_major) == (29, 55, 1)
+    assert guest.reported_tcb == guest.committed_tcb == guest.launch_tcb == guest.current_tcb
