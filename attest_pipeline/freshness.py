@@ -140,7 +140,10 @@ def _current(ticks: Ticks, challenge: EpochChallenge, received_at: int) -> Tick:
 
 def length_prefixed(parts: Iterable[bytes]) -> bytes:
     """All parts, each behind its length (4 bytes, big-endian): no two lists give the same bytes."""
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(4), part)])
+    pieces: list[bytes] = []
+    for part in parts:
+        pieces += (len(part).to_bytes(4), part)
+    return b"".join(pieces)
 
 
 def _key_digest(attester_key: bytes | None) -> bytes:

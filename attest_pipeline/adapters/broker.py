@@ -1,6 +1,7 @@
 """The embedded broker: one nats-server process with its configuration, credentials and store in one directory."""
 
 import asyncio
+import os
 import shutil
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
@@ -83,7 +84,7 @@ class Broker:
         Raises Misconfigured if it ends at once, Unavailable if it is not ready in time.
         """
         command = (str(server_binary()), "--config", str(self.write_config()))
-        self._process = await children.start(*command, log=self._log)
+        self._process = await children.start(*command, log=self._log, env={**_half_the_cores(), **os.environ})
         try:
             await asyncio.wait_for(self._until_ready(self._process), _START_SECONDS)
         except TimeoutError:
@@ -131,6 +132,14 @@ class Broker:
             await asyncio.sleep(_LOOK_SECONDS)
         last = self._log.read_text(errors="replace").strip().rpartition("\n")[2]
         raise Misconfigured(f"nats-server ended at once: {last}")
+
+
+def _half_the_cores() -> dict[str, str]:
+    """Environment in which Go runs on half of the cores.
+
+    The workers have a process for each core, and threads of the server that look for work in vain take it from them.
+    """
+    return {"GOMAXPROCS": str(max(1, children.cores() // 2))}
 
 
 async def durability(http_port: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -26,3 +27,8 @@ async def start(
             *command, env=env, cwd=cwd, stdout=output, stderr=output,
             start_new_session=True, preexec_fn=end_with_parent,
         )  # fmt: skip
+
+
+def cores() -> int:
+    """Cores that this process and its children may use."""
+    return len(os.sched_getaffinity(0))

@@ -7,9 +7,10 @@ import msgspec
 import typer
 from rich.console import Console
 
+from attest_pipeline.adapters.children import cores
 from attest_pipeline.cli import bench_run, bench_soak, bench_verify
 from attest_pipeline.cli.bench_run import Durability, Lane, Report, Run, Setting, Tee, Topology
-from attest_pipeline.cli.floor import SIGNATURES, cores
+from attest_pipeline.cli.floor import SIGNATURES
 from attest_pipeline.cli.floor import floor as measured_floor
 from attest_pipeline.cli.output import Output, OutputOption, emit, table
 

@@ -15,10 +15,11 @@ import msgspec
 from msgspec import Struct
 
 from attest_pipeline import result
+from attest_pipeline.adapters.children import cores
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_config import FLEET
 from attest_pipeline.adapters.site import Site, ensure, issuer
-from attest_pipeline.cli.floor import cores, floor
+from attest_pipeline.cli.floor import floor
 from attest_pipeline.cli.load import Load, Prepared, last_tick, prepare
 from attest_pipeline.cli.simulated import vendors, write_tenant
 from attest_pipeline.cli.stack import FUSED, STAGES, Plan, Stack, free_ports, running

@@ -5,7 +5,6 @@ The proofs of certificate chains are left out, because they are remembered from 
 is everything else that a device sends again.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -92,11 +91,6 @@ def cost(work: Callable[[], object], seconds: float) -> float:
         work()
         calls += 1
     return spent / calls
-
-
-def cores() -> int:
-    """Cores that this process and its children may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _sm2_check(message: bytes) -> Callable[[], bool]:

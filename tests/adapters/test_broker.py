@@ -12,6 +12,7 @@ from bus_fixtures import QUICK, connected, free_ports, running_broker
 
 from attest_pipeline.adapters import broker as broker_module
 from attest_pipeline.adapters.broker import POWER_LOSS, PROCESS_KILL, Broker, durability, server_binary
+from attest_pipeline.adapters.children import cores
 from attest_pipeline.adapters.nats_bus import NatsBus
 from attest_pipeline.adapters.nats_config import MAX_PAYLOAD, PROVISIONER, BrokerSpec, Tenant
 from attest_pipeline.adapters.provision import provision
@@ -89,6 +90,18 @@ async def test_a_pull_and_a_watch_outlive_a_restart_of_the_broker(broker: Broker
 async def test_the_broker_says_what_an_ack_survives(tmp_path: Path, sync_always: bool, promise: str) -> None:  # noqa: FBT001 - a table
     async with running_broker(tmp_path, sync_always=sync_always) as running:
         assert await durability(running._spec.http_port) == promise
+
+
+async def test_the_server_leaves_half_of_the_cores_to_the_workers_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cores_of_go() -> int:
+        async with running_broker(tmp_path) as broker:
+            return int(msgspec.json.decode(await broker_module._figures(broker._spec.http_port, "varz"))["gomaxprocs"])
+
+    assert await cores_of_go() == max(1, cores() // 2)
+    monkeypatch.setenv("GOMAXPROCS", "3")
+    assert await cores_of_go() == 3
 
 
 async def test_nobody_promises_for_a_broker_that_is_away() -> None:

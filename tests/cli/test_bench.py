@@ -7,8 +7,9 @@ from command import Attest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from attest_pipeline.adapters.children import cores
 from attest_pipeline.cli import bench_verify
-from attest_pipeline.cli.floor import SIGNATURES, cores, floor
+from attest_pipeline.cli.floor import SIGNATURES, floor
 from attest_pipeline.cli.simulated import vendors
 from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.errors import Misconfigured
