@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import _lru_cache_wrapper
 from typing import Final
 
-from attest_pipeline.verifiers._shared.recurring import Recurring
+from attest_pipeline.verifiers._shared.recurring import Latest, Recurring
 
 _OF_VERIFIERS: Final = ("attest_pipeline.verifiers", "attest_pipeline.crypto", "attest_pipeline.gm")
 
@@ -16,4 +16,4 @@ def memories(modules: tuple[str, ...] = _OF_VERIFIERS) -> list[Callable[[], None
     found = gc.get_objects()
     caches = [one for one in found if isinstance(one, _lru_cache_wrapper)]
     ours = [cache.cache_clear for cache in caches if getattr(cache, "__module__", "").startswith(modules)]
-    return [*ours, *(one.forget for one in found if isinstance(one, Recurring))]
+    return [*ours, *(one.forget for one in found if isinstance(one, Latest | Recurring))]

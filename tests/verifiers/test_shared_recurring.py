@@ -6,9 +6,9 @@ from typing import NamedTuple
 import cbor2
 import pytest
 
-from attest_pipeline.errors import BadEvidence
+from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.verifiers._shared import cbor, recurring
-from attest_pipeline.verifiers._shared.recurring import Recurring
+from attest_pipeline.verifiers._shared.recurring import Latest, Recurring
 
 
 class Letter(NamedTuple):
@@ -171,3 +171,85 @@ def test_a_full_memory_takes_up_another_fleet_in_the_end(monkeypatch: pytest.Mon
         for number in range(10, 20):
             reader.recurring(written(text=f"{number:04}", nonce=bytes([turn]) * 32))
     assert reader.asked == asked
+
+
+class Maker:
+    """Makes a list of the parts that it is given, and counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.latest = Latest(self._make)
+
+    def _make(self, *parts: bytes | None) -> list[bytes | None]:
+        self.asked += 1
+        if parts == (b"bad",):
+            raise BadEvidence(Reason.MALFORMED, "bad")
+        return list(parts)
+
+
+def test_the_parts_that_a_device_sends_again_are_compared_and_not_made_anew() -> None:
+    maker = Maker()
+    for _ in range(3):
+        assert maker.latest("one", b"log" * 9, None) == [b"log" * 9, None]
+    assert maker.asked == 1
+    for parts in ((b"log" * 8, None), (b"log" * 9, b""), (b"log" * 9,), (None, b"log" * 9)):
+        assert maker.latest("one", *parts) == list(parts)
+    assert maker.asked == 5
+    assert maker.latest("one", b"log" * 9, None) == [b"log" * 9, None]
+    assert maker.asked == 5
+
+
+def test_devices_that_send_equal_parts_share_what_was_made_of_them() -> None:
+    maker = Maker()
+    assert maker.latest("one", b"log") is maker.latest("two", b"log")
+    assert maker.latest("two", b"other") is not maker.latest("one", b"log")
+    assert maker.asked == 2
+
+
+def test_what_was_refused_is_refused_again() -> None:
+    maker = Maker()
+    maker.latest("one", b"log")
+    for _ in range(2):
+        with pytest.raises(BadEvidence):
+            maker.latest("one", b"bad")
+    assert maker.asked == 3
+
+
+def test_what_is_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = Maker()
+    monkeypatch.setattr(recurring, "_LARGEST", 100)
+    for _ in range(2):
+        maker.latest("one", b"x" * 60, b"y" * 41)
+    assert maker.asked == 2
+    assert not maker.latest._of
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_KEPT", 10), ("_KEPT_BYTES", 100)])
+def test_memory_of_parts_is_bounded_in_number_and_in_bytes(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    maker = Maker()
+    monkeypatch.setattr(recurring, limit, value)
+    for turn in range(30):
+        for number in range(20):
+            assert maker.latest(number, b"%010d" % number) == [b"%010d" % number]
+            assert len(maker.latest._equal) <= 10
+        assert turn or maker.asked == 20
+    assert maker.asked < 20 * 30 - 9 * 10  # those that it knows go on to be served
+
+
+def test_devices_are_forgotten_before_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    maker = Maker()
+    monkeypatch.setattr(recurring, "_KEPT", 10)
+    for number in range(100):
+        maker.latest(number, b"the same")
+        assert len(maker.latest._of) <= 10
+    assert maker.asked == 1
+
+
+def test_what_is_forgotten_is_made_anew() -> None:
+    maker = Maker()
+    maker.latest("one", b"log")
+    maker.latest.forget()
+    maker.latest("one", b"log")
+    assert maker.asked == 2

@@ -19,6 +19,8 @@ _Cut = Callable[[bytes], tuple[bytes, ...]]
 _KEPT: Final = 8192
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of bytes that do not change; the values made of them take a few times as much."""
+_LARGEST: Final = 128 * 1024
+"""Bytes of parts that are remembered: a machine sends the log of its boot in a buffer of usually half that size."""
 _PATIENCE: Final = 8
 """Values for each that is known, which a full memory does not take before it is begun anew."""
 _FIELD: Final = 12
@@ -32,6 +34,33 @@ class _Layout(NamedTuple):
     fields: _Cut
     rest: _Cut
     known: dict[tuple[bytes, ...], Any]
+
+
+class _Room:
+    """How much is remembered, and whether more is to be.
+
+    A full memory serves those that it knows for a while: were the oldest forgotten for the newest, a fleet that takes
+    turns and is larger than the memory would find nothing in it. Then it is begun anew, for another fleet.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self._count = self._bytes = self._missed = 0
+
+    def is_full(self, size: int) -> bool:
+        return self._count >= _KEPT or self._bytes + size > _KEPT_BYTES
+
+    def refuses(self, size: int) -> bool:
+        """Whether something of that many bytes is not to be remembered; a full memory is to be emptied before it is."""
+        refused = self.is_full(size) and self._missed < _PATIENCE * self._count
+        self._missed += refused
+        return refused
+
+    def take(self, size: int) -> None:
+        self._count += 1
+        self._bytes += size
 
 
 class Recurring(Generic[T]):
@@ -57,7 +86,7 @@ class Recurring(Generic[T]):
         self._changing = changing
         self._renewed = renewed
         self._layouts: dict[int, _Layout] = {}
-        self._count = self._bytes = self._missed = 0
+        self._room = _Room()
         self._last: tuple[bytes, T] | None = None
 
     def __call__(self, data: bytes) -> T:
@@ -77,30 +106,64 @@ class Recurring(Generic[T]):
     def forget(self) -> None:
         """Remember nothing of what was read before."""
         self._layouts.clear()
-        self._count = self._bytes = self._missed = 0
+        self._room.clear()
         self._last = None
 
     def _learn(self, data: bytes, value: T) -> None:
-        """Remember the value, unless it cannot be told where its fields stand, or there is no room.
-
-        A full memory serves those that it knows for a while: were the oldest forgotten for the newest, a fleet that
-        takes turns and is larger than the memory would find nothing in it. Then it is begun anew, for another fleet.
-        """
-        full = self._count >= _KEPT or self._bytes + len(data) > _KEPT_BYTES
-        if full and self._missed < _PATIENCE * self._count:
-            self._missed += 1
+        """Remember the value, unless it cannot be told where its fields stand, or there is no room."""
+        if self._room.refuses(len(data)):
             return
         spans = _places(data, self._changing(value))
         if not spans:
             return
-        if full:
+        if self._room.is_full(len(data)):
             self.forget()
         layout = self._layouts.get(len(data))
         if layout is None or layout.spans != spans:
             layout = self._layouts[len(data)] = _layout(spans)
         layout.known[layout.rest(data)] = value
-        self._count += 1
-        self._bytes += len(data)
+        self._room.take(len(data))
+
+
+class Latest(Generic[T]):
+    """A function of parts that a device sends again, with a memory of what it made of them.
+
+    Which parts a device sent last is found by the device and compared: to hash them takes ten times as long. Devices
+    that send equal parts share what was made of them, and no part is kept twice.
+    """
+
+    def __init__(self, make: Callable[..., T]) -> None:
+        self._make = make
+        self._of: dict[object, tuple[tuple[object, ...], T]] = {}
+        self._equal: dict[tuple[object, ...], tuple[tuple[object, ...], T]] = {}
+        self._room = _Room()
+
+    def __call__(self, device: object, *parts: object) -> T:
+        """What `make` makes of the parts, whatever the device. Raises what `make` raises."""
+        latest = self._of.get(device)
+        return latest[1] if latest is not None and latest[0] == parts else self._find(device, parts)
+
+    def forget(self) -> None:
+        """Remember nothing of what was made before."""
+        self._of.clear()
+        self._equal.clear()
+        self._room.clear()
+
+    def _find(self, device: object, parts: tuple[object, ...]) -> T:
+        made = self._equal.get(parts)
+        if made is None:
+            made = (parts, self._make(*parts))
+            size = sum(len(part) for part in parts if isinstance(part, bytes))
+            if size > _LARGEST or self._room.refuses(size):
+                return made[1]
+            if self._room.is_full(size):
+                self.forget()
+            self._equal[parts] = made
+            self._room.take(size)
+        if len(self._of) >= _KEPT:
+            self._of.clear()
+        self._of[device] = made
+        return made[1]
 
 
 def renewed_claims(lasting: Claims, fields: Mapping[str, FieldValue], logs: tuple[EventLog, ...] = ()) -> Claims:

@@ -39,17 +39,20 @@ _MAX_SELECT: Final = 4
 """Bytes of a PCR bitmap (PCR_SELECT_MAX): 32 registers."""
 
 
-class State(Struct, frozen=True, eq=False):
-    """What a TPM quotes until its machine measures something new; remembered, and so one object for equal quotes.
+class Registers(NamedTuple):
+    """The PCRs of a bank that a quote is over: their numbers, ascending, and the digest of their values."""
 
-    `selection` are the numbers of the PCRs of `bank`, ascending, whose values `pcr_digest` is the hash of.
-    """
+    bank: str
+    numbers: tuple[int, ...]
+    digest: bytes
+
+
+class State(Struct, frozen=True, eq=False):
+    """What a TPM quotes until its machine measures something new; remembered, and so one object for equal quotes."""
 
     qualified_signer: bytes
     firmware_version: int
-    bank: str
-    selection: tuple[int, ...]
-    pcr_digest: bytes
+    registers: Registers
 
 
 class Quote(Struct, frozen=True):
@@ -86,10 +89,9 @@ def _read_quote(data: bytes) -> Quote:
     if clock_info[-1] > _YES:
         raise BadEvidence(Reason.MALFORMED, "TPMI_YES_NO that is neither")
     firmware = reader.number(_FIRMWARE_BYTES)
-    bank, selection = _read_selection(reader)
-    digest = reader.sized()
+    registers = Registers(*_read_selection(reader), reader.sized())
     reader.end()
-    return Quote(extra_data, clock_info, State(qualified_signer, firmware, bank, selection, digest))
+    return Quote(extra_data, clock_info, State(qualified_signer, firmware, registers))
 
 
 def _renewed_quote(quote: Quote, fields: Sequence[bytes]) -> Quote | None:

@@ -16,9 +16,9 @@ def make_claims(tee: str, machine: Machine, logs: Explained, *, bound: bool) -> 
 
     The AK names the hardware, which says nothing of its debug state. `bound` says whether a challenge was equal.
     """
-    proof = machine.proof
-    lasting = _lasting(tee, proof.quote.state, proof.pcrs, proof.signature.scheme, machine.ak, logs.summary, bound)
-    return renewed_claims(lasting, momentary_fields(proof.quote), logs.logs)
+    quote = machine.quote
+    lasting = _lasting(tee, quote.state, machine.measured.pcrs, machine.scheme, machine.ak, logs.summary, bound)
+    return renewed_claims(lasting, momentary_fields(quote), logs.logs)
 
 
 @lru_cache(maxsize=8192)

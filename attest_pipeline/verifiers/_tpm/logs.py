@@ -1,7 +1,6 @@
 """Measurement logs of a TPM: what they say must be what the quoted PCRs hold."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -10,10 +9,9 @@ from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EventLog, FieldValue, LogName
 from attest_pipeline.verifiers._shared.eventlog.banks import BANKS
 from attest_pipeline.verifiers._shared.eventlog.ima import BootAggregate, read_ima
-from attest_pipeline.verifiers._shared.eventlog.reader import KEPT, REMEMBERED
 from attest_pipeline.verifiers._shared.eventlog.replay import explain, log_fields
 from attest_pipeline.verifiers._shared.eventlog.tcg2 import read_tcg2
-from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof
+from attest_pipeline.verifiers._tpm.quote import Pcrs
 
 IMA_PCR: Final = 10
 _PCRS: Final = frozenset(range(24))
@@ -33,24 +31,19 @@ class Summary(Struct, frozen=True, eq=False):
 
 
 class Explained(Struct, frozen=True, eq=False):
-    """The logs that explain quoted PCRs; one object for equal logs, as long as it is remembered."""
+    """The logs that explain quoted PCRs."""
 
     logs: tuple[EventLog, ...]
     summary: Summary
 
 
-def check_logs(proof: Proof, tcg2: bytes | None, ima: bytes | None) -> Explained:
+def check_logs(bank: str, pcrs: Pcrs, tcg2: bytes | None, ima: bytes | None) -> Explained:
     """Require that the logs of UEFI (TCG2) and of IMA explain quoted PCRs, as far as they are given.
 
     A PCR that a log does not extend is not compared: run-time events never enter it. One that it extends and that is
     not quoted cannot be. A boot aggregate that is that of quoted PCRs is no file and not listed.
     Raises BadEvidence(LOG_MISMATCH | MALFORMED | TOO_LARGE).
     """
-    small = len(tcg2 or b"") + len(ima or b"") <= REMEMBERED
-    return (_remembered if small else _explain)(proof.quote.state.bank, proof.pcrs, tcg2, ima)
-
-
-def _explain(bank: str, pcrs: Pcrs, tcg2: bytes | None, ima: bytes | None) -> Explained:
     logs, checks, explained, aggregated = [], [], "", False
     if tcg2 is not None:
         log = explain(LogName.TCG2, tcg2, read_tcg2(tcg2, bank), pcrs.values, _PCRS)
@@ -70,9 +63,6 @@ def _explain(bank: str, pcrs: Pcrs, tcg2: bytes | None, ima: bytes | None) -> Ex
         **log_fields(logs),
     }
     return Explained(tuple(logs), Summary(fields, tuple(checks)))
-
-
-_remembered: Final = lru_cache(maxsize=KEPT)(_explain)
 
 
 def _check_boot_aggregate(bank: str, pcrs: Mapping[int, bytes], aggregate: BootAggregate) -> bool:

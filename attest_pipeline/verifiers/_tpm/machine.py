@@ -5,23 +5,36 @@ Items of the Evidence: `attest`, `signature`, `pcrs`, and if given `event_log`, 
 
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
 from msgspec import Struct
 
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import EndorsementKind, EndorsementRef, Endorsements, Evidence
-from attest_pipeline.verifiers._tpm.abi import parse_quote, parse_signature
+from attest_pipeline.verifiers._shared.recurring import Latest
+from attest_pipeline.verifiers._tpm.abi import Quote, Registers, Scheme, parse_quote, parse_signature
 from attest_pipeline.verifiers._tpm.ak import Ak, endorsed_ak, key_name
 from attest_pipeline.verifiers._tpm.logs import Explained, check_logs
-from attest_pipeline.verifiers._tpm.quote import Proof, prove_quote, read_pcrs
+from attest_pipeline.verifiers._tpm.quote import Pcrs, check_pcrs, prove_quote, read_pcrs
+
+
+class Measured(Struct, frozen=True, eq=False):
+    """PCR values that are the quoted ones, and the logs that replay to them; one object for all machines that say so.
+
+    They last until a machine measures something new.
+    """
+
+    pcrs: Pcrs
+    logs: Explained
 
 
 class Machine(Struct, frozen=True):
-    """A proven quote, the AK that signed it, and the logs that replay to its PCRs."""
+    """A proven quote, how it was signed and by which AK, and what was measured."""
 
-    proof: Proof
+    quote: Quote
+    scheme: Scheme
     ak: Ak
-    logs: Explained
+    measured: Measured
 
 
 def endorsement_refs(evidence: Evidence) -> tuple[EndorsementRef, ...]:
@@ -60,11 +73,20 @@ def prove_machine(
 ) -> Machine:
     """Prove the quote at `now`; `challenge` is all of extraData, or None. Raises BadEvidence."""
     items = evidence.items
-    pcrs = read_pcrs(items.get("pcrs", b""))
     signature = parse_signature(items.get("signature", b""))
     ak = endorsed_ak(endorsements, items.get("ak_cert"), roots, now)
     public = items.get("ak_public")  # by itself it proves nothing
     if public is not None and key_name(public) != ak.name:
         raise BadEvidence(Reason.IDENTITY_MISMATCH, "ak_public is not the endorsed AK")
-    proof = prove_quote(items.get("attest", b""), signature, pcrs, ak.key, challenge)
-    return Machine(proof, ak, check_logs(proof, items.get("event_log"), ima_log))
+    quote, scheme = prove_quote(items.get("attest", b""), signature, ak.key, challenge), signature.scheme
+    state, given = quote.state, (items.get("pcrs", b""), items.get("event_log"), ima_log)
+    return Machine(quote, scheme, ak, _measured(state, state.registers, scheme.hash_name, *given))
+
+
+def _measure(registers: Registers, digest_name: str, pcrs: bytes, tcg2: bytes | None, ima: bytes | None) -> Measured:
+    values = read_pcrs(pcrs)
+    check_pcrs(registers, values, digest_name)
+    return Measured(values, check_logs(registers.bank, values, tcg2, ima))
+
+
+_measured: Final = Latest(_measure)

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -12,7 +11,7 @@ from attest_pipeline.crypto import EcKey, RsaKey
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
 from attest_pipeline.verifiers._tpm import abi
-from attest_pipeline.verifiers._tpm.abi import Quote, Scheme, Signature, State
+from attest_pipeline.verifiers._tpm.abi import Quote, Registers, Scheme, Signature, State
 
 CHECKS: Final = ("quote_format", "quote_signature", "pcr_selection", "pcr_digest")
 """What holds of every proven quote; `challenge` may follow."""
@@ -25,8 +24,6 @@ MAX_PCRS: Final = 8192
 """Bytes of the JSON of PCR values: 32 registers of SHA-512."""
 _FIRMWARE_PCRS: Final = (0, 4)
 """Firmware, and what it started: a machine that measures nothing leaves these at zero."""
-_KEPT: Final = 8192
-"""Quoted states that are remembered: some for each machine."""
 
 
 class Pcrs(Struct, frozen=True, eq=False):
@@ -44,14 +41,6 @@ class Pcrs(Struct, frozen=True, eq=False):
     claims: Mapping[str, str]
 
 
-class Proof(Struct, frozen=True):
-    """A quote that holds, and the values of the PCRs that it selects."""
-
-    quote: Quote
-    signature: Signature
-    pcrs: Pcrs
-
-
 def make_pcrs(values: Mapping[int, bytes]) -> Pcrs:
     """PCRs of these values, by number."""
     numbers = tuple(sorted(values))
@@ -61,12 +50,8 @@ def make_pcrs(values: Mapping[int, bytes]) -> Pcrs:
     return Pcrs(values, numbers, b"".join(ordered), sizes, ",".join(map(str, numbers)), claims)
 
 
-@lru_cache(maxsize=1024)
 def read_pcrs(data: bytes) -> Pcrs:
-    """PCR values out of JSON `{"0": "hex", …}`. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED).
-
-    Remembered by content: a machine sends the same ones until it measures something new.
-    """
+    """PCR values out of JSON `{"0": "hex", …}`. Raises BadEvidence(EMPTY | TOO_LARGE | MALFORMED)."""
     if not data:
         raise BadEvidence(Reason.EMPTY, "no PCR values")
     if len(data) > MAX_PCRS:
@@ -82,35 +67,33 @@ def read_pcrs(data: bytes) -> Pcrs:
     return make_pcrs(found)
 
 
-def prove_quote(attest: bytes, signature: Signature, pcrs: Pcrs, ak: EcKey | RsaKey, challenge: bytes | None) -> Proof:
-    """Prove a TPMS_ATTEST under the AK, over exactly these PCR values and, unless it is None, the challenge.
+def prove_quote(attest: bytes, signature: Signature, ak: EcKey | RsaKey, challenge: bytes | None) -> Quote:
+    """Prove a TPMS_ATTEST under the AK, over the challenge unless that is None.
 
     That the key is an AK, which signs nothing but what a TPM made, is for its endorsement to say.
-    Raises BadEvidence(CHALLENGE_MISMATCH | UNBOUND | BAD_SIGNATURE | MALFORMED | …).
+    Raises BadEvidence(CHALLENGE_MISMATCH | BAD_SIGNATURE | MALFORMED | …).
     """
     quote = abi.parse_quote(attest)
     if challenge is not None and quote.extra_data != challenge:
         raise BadEvidence(Reason.CHALLENGE_MISMATCH, "extraData is not the challenge")
-    hash_name = signature.scheme.hash_name
-    if hash_name not in SIGNATURE_HASHES:
-        raise BadEvidence(Reason.BAD_SIGNATURE, f"quote is signed over {hash_name}")
-    _check_pcrs(quote.state, pcrs, hash_name)
+    if signature.scheme.hash_name not in SIGNATURE_HASHES:
+        raise BadEvidence(Reason.BAD_SIGNATURE, f"quote is signed over {signature.scheme.hash_name}")
     if not _verify(attest, signature, ak):
         raise BadEvidence(Reason.BAD_SIGNATURE, "quote is not signed by the AK")
-    return Proof(quote, signature, pcrs)
+    return quote
 
 
-@lru_cache(maxsize=_KEPT)
-def _check_pcrs(state: State, pcrs: Pcrs, digest_name: str) -> None:
-    """The values are those of the selected registers, no more and no fewer, in the bank's size.
+def check_pcrs(registers: Registers, pcrs: Pcrs, digest_name: str) -> None:
+    """Require that the values are those of the quoted registers, no more and no fewer, in the bank's size.
 
     Their digest is by the hash of the signing scheme, not by that of the bank (Part 3, TPM2_Quote).
+    Raises BadEvidence(UNBOUND).
     """
-    if pcrs.numbers != state.selection or not pcrs.numbers:
+    if pcrs.numbers != registers.numbers or not pcrs.numbers:
         raise BadEvidence(Reason.UNBOUND, "PCR values are not those of the PCR selection in the quote")
-    if pcrs.sizes != {SIZES[state.bank]}:
-        raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {state.bank} bank")
-    if hashlib.new(digest_name, pcrs.joined).digest() != state.pcr_digest:
+    if pcrs.sizes != {SIZES[registers.bank]}:
+        raise BadEvidence(Reason.UNBOUND, f"PCR values are not of the {registers.bank} bank")
+    if hashlib.new(digest_name, pcrs.joined).digest() != registers.digest:
         raise BadEvidence(Reason.UNBOUND, "PCR values do not give the PCR digest of the quote")
 
 
@@ -140,7 +123,7 @@ def lasting_fields(state: State, pcrs: Pcrs, scheme: Scheme) -> dict[str, FieldV
     """
     return {
         **pcrs.claims,
-        "pcr_bank": state.bank,
+        "pcr_bank": state.registers.bank,
         "pcr_selection": pcrs.selection,
         "boot_measured": all(any(pcrs.values.get(number, b"")) for number in _FIRMWARE_PCRS),
         "qualified_signer": state.qualified_signer.hex(),

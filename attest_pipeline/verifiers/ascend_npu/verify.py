@@ -71,7 +71,7 @@ class AscendNpuVerifier:
         if not log:
             raise _no_list()
         host = machine.prove_machine(evidence, log, endorsements, self._tpm, challenge, now)
-        logs = explained_with_firmware(host.logs)
+        logs = explained_with_firmware(host.measured.logs)
         return machine_claims.make_claims(self.tee, host, logs, bound=challenge is not None)
 
 

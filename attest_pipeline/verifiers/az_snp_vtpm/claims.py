@@ -7,14 +7,14 @@ from attest_pipeline.verifiers._amd import proof as amd
 from attest_pipeline.verifiers._amd.abi import Guest
 from attest_pipeline.verifiers._amd.fields import guest_fields, is_debug
 from attest_pipeline.verifiers._azure.hcl import Vm
-from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, conditional_checks
+from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, Vtpm, conditional_checks
 from attest_pipeline.verifiers._shared.recurring import renewed_claims
 from attest_pipeline.verifiers._tpm.abi import State
-from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof, lasting_fields, momentary_fields
+from attest_pipeline.verifiers._tpm.quote import Pcrs, lasting_fields, momentary_fields
 from attest_pipeline.verifiers.az_snp_vtpm.paravisor import Paravisor
 
 
-def make_claims(paravisor: Paravisor, vtpm: Proof, version: int, *, bound: bool) -> Claims:
+def make_claims(paravisor: Paravisor, vtpm: Vtpm, version: int, *, bound: bool) -> Claims:
     """Claims of a proven VM; `bound` says whether a challenge was equal.
 
     The launch measurement is that of the paravisor; the PCRs tell what it started.

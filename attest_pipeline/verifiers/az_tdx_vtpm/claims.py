@@ -4,17 +4,17 @@ from functools import lru_cache
 
 from attest_pipeline.model import Claims
 from attest_pipeline.verifiers._azure.hcl import Hcl, Vm
-from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, conditional_checks
+from attest_pipeline.verifiers._azure.vtpm import CHECKS, SCHEME, Vtpm, conditional_checks
 from attest_pipeline.verifiers._intel import quote as intel
 from attest_pipeline.verifiers._intel.abi import Quote
 from attest_pipeline.verifiers._intel.td import Td, is_debug, td_fields, td_measurements
 from attest_pipeline.verifiers._intel.verifier import COLLATERAL, platform_fields
 from attest_pipeline.verifiers._shared.recurring import renewed_claims
 from attest_pipeline.verifiers._tpm.abi import State
-from attest_pipeline.verifiers._tpm.quote import Pcrs, Proof, lasting_fields, momentary_fields
+from attest_pipeline.verifiers._tpm.quote import Pcrs, lasting_fields, momentary_fields
 
 
-def make_claims(quote: Quote, td: Td, hcl: Hcl, vtpm: Proof, version: int, *, bound: bool) -> Claims:
+def make_claims(quote: Quote, td: Td, hcl: Hcl, vtpm: Vtpm, version: int, *, bound: bool) -> Claims:
     """Claims of a proven VM; `bound` says whether a challenge was compared and equal.
 
     MRTD and RTMRs are those of the paravisor; the PCRs tell what it started.

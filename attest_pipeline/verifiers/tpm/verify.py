@@ -36,4 +36,4 @@ class TpmVerifier:
     ) -> Claims:
         """Prove the quote at `now`; `challenge` is all of extraData. Raises BadEvidence."""
         machine = prove_machine(evidence, evidence.items.get("ima_log"), endorsements, self._roots, challenge, now)
-        return make_claims(self.tee, machine, machine.logs, bound=challenge is not None)
+        return make_claims(self.tee, machine, machine.measured.logs, bound=challenge is not None)

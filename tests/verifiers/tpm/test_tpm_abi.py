@@ -32,11 +32,14 @@ def test_a_quote_is_read_field_by_field() -> None:
     quote = parse_quote(QUOTE)
     assert quote.extra_data == CHALLENGE
     assert CLOCK.unpack(quote.clock_info) == (77_000, 5, 2, True)
-    assert (quote.state.bank, quote.state.selection, quote.state.firmware_version) == ("sha256", (0, 4, 7), 0x1234)
+    assert (*quote.state.registers[:2], quote.state.firmware_version) == ("sha256", (0, 4, 7), 0x1234)
 
 
 def test_a_selection_may_reach_to_pcr_31() -> None:
-    assert parse_quote(attest(PCRS, selections=(selection("sha384", (31, 8), size=4),))).state.selection == (8, 31)
+    assert parse_quote(attest(PCRS, selections=(selection("sha384", (31, 8), size=4),))).state.registers.numbers == (
+        8,
+        31,
+    )
 
 
 @pytest.mark.parametrize(

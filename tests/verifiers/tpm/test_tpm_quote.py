@@ -3,6 +3,7 @@
 import hashlib
 import struct
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -11,16 +12,25 @@ from tpm_lab import CHALLENGE, Key, attest, flipped, pcr_json, selection, sign, 
 from attest_pipeline.crypto import load_spki
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.model import FieldValue
-from attest_pipeline.verifiers._tpm.abi import parse_signature
+from attest_pipeline.verifiers._tpm.abi import Quote, Scheme, parse_signature
 from attest_pipeline.verifiers._tpm.quote import (
     MAX_PCRS,
-    Proof,
+    Pcrs,
+    check_pcrs,
     lasting_fields,
     make_pcrs,
     momentary_fields,
     prove_quote,
     read_pcrs,
 )
+
+
+class Proof(NamedTuple):
+    """A quote that holds, how it was signed, and the values that it stands for."""
+
+    quote: Quote
+    scheme: Scheme
+    pcrs: Pcrs
 
 
 @cache
@@ -38,7 +48,10 @@ def prove(
     of: str = "P-256",
     challenge: bytes | None = CHALLENGE,
 ) -> Proof:
-    return prove_quote(message, parse_signature(signature), make_pcrs(pcrs), load_spki(spki(key(of))), challenge)
+    quoted, values = parse_signature(signature), make_pcrs(pcrs)
+    quote = prove_quote(message, quoted, load_spki(spki(key(of))), challenge)
+    check_pcrs(quote.state.registers, values, quoted.scheme.hash_name)
+    return Proof(quote, quoted.scheme, values)
 
 
 def refusal(message: bytes, pcrs: dict[int, bytes], *, signature: bytes | None = None, **options: object) -> Reason:
@@ -48,7 +61,7 @@ def refusal(message: bytes, pcrs: dict[int, bytes], *, signature: bytes | None =
 
 
 def fields_of(proof: Proof) -> dict[str, FieldValue]:
-    return {**lasting_fields(proof.quote.state, proof.pcrs, proof.signature.scheme), **momentary_fields(proof.quote)}
+    return {**lasting_fields(proof.quote.state, proof.pcrs, proof.scheme), **momentary_fields(proof.quote)}
 
 
 @pytest.mark.parametrize(
