@@ -128,7 +128,7 @@ class Recurring(Generic[T]):
 class Latest(Generic[T]):
     """A function of parts that a device sends again, with a memory of what it made of them.
 
-    Which parts a device sent last is found by the device and compared: to hash them takes ten times as long. Devices
+    Which parts a device sent last is found by the device and compared: to hash them takes seven times as long. Devices
     that send equal parts share what was made of them, and no part is kept twice.
     """
 
