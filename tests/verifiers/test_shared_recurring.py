@@ -145,8 +145,8 @@ def test_the_very_bytes_that_were_read_last_are_not_looked_at_again() -> None:
 
 @pytest.mark.parametrize(("limit", "value"), [("_KEPT", 10), ("_KEPT_BYTES", 10 * len(written()))])
 def test_memory_is_bounded_in_number_and_in_bytes(monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
-    reader = Reader()
     monkeypatch.setattr(recurring, limit, value)
+    reader = Reader()
     for number in range(300):
         reader.recurring(written(text=f"{number:04}"))
         assert len(reader.recurring._layouts[len(written())].known) <= 10
@@ -224,12 +224,12 @@ def test_what_is_large_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not maker.latest._of
 
 
-@pytest.mark.parametrize(("limit", "value"), [("_KEPT", 10), ("_KEPT_BYTES", 100)])
+@pytest.mark.parametrize(("limit", "value"), [("_KEPT", 10), ("_PARTS_BYTES", 100)])
 def test_memory_of_parts_is_bounded_in_number_and_in_bytes(
     monkeypatch: pytest.MonkeyPatch, limit: str, value: int
 ) -> None:
-    maker = Maker()
     monkeypatch.setattr(recurring, limit, value)
+    maker = Maker()
     for turn in range(30):
         for number in range(20):
             assert maker.latest(number, b"%010d" % number) == [b"%010d" % number]

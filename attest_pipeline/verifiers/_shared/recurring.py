@@ -19,8 +19,10 @@ _Cut = Callable[[bytes], tuple[bytes, ...]]
 _KEPT: Final = 8192
 _KEPT_BYTES: Final = 8 * 1024 * 1024
 """Of bytes that do not change; the values made of them take a few times as much."""
+_PARTS_BYTES: Final = 4 * 1024 * 1024
+"""Of parts that are remembered; what is made of a log takes two to six times as much."""
 _LARGEST: Final = 128 * 1024
-"""Bytes of parts that are remembered: a machine sends the log of its boot in a buffer of usually half that size."""
+"""Bytes of the parts of one device that are: a machine sends the log of its boot in a buffer of usually half that."""
 _PATIENCE: Final = 8
 """Values for each that is known, which a full memory does not take before it is begun anew."""
 _FIELD: Final = 12
@@ -43,14 +45,16 @@ class _Room:
     turns and is larger than the memory would find nothing in it. Then it is begun anew, for another fleet.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Let there be room for that many bytes."""
+        self._most = most
         self.clear()
 
     def clear(self) -> None:
         self._count = self._bytes = self._missed = 0
 
     def is_full(self, size: int) -> bool:
-        return self._count >= _KEPT or self._bytes + size > _KEPT_BYTES
+        return self._count >= _KEPT or self._bytes + size > self._most
 
     def refuses(self, size: int) -> bool:
         """Whether something of that many bytes is not to be remembered; a full memory is to be emptied before it is."""
@@ -86,7 +90,7 @@ class Recurring(Generic[T]):
         self._changing = changing
         self._renewed = renewed
         self._layouts: dict[int, _Layout] = {}
-        self._room = _Room()
+        self._room = _Room(_KEPT_BYTES)
         self._last: tuple[bytes, T] | None = None
 
     def __call__(self, data: bytes) -> T:
@@ -136,7 +140,7 @@ class Latest(Generic[T]):
         self._make = make
         self._of: dict[object, tuple[tuple[object, ...], T]] = {}
         self._equal: dict[tuple[object, ...], tuple[tuple[object, ...], T]] = {}
-        self._room = _Room()
+        self._room = _Room(_PARTS_BYTES)
 
     def __call__(self, device: object, *parts: object) -> T:
         """What `make` makes of the parts, whatever the device. Raises what `make` raises."""
