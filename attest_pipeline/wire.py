@@ -10,7 +10,7 @@ from msgspec import Struct
 from attest_pipeline import strict_json
 from attest_pipeline.errors import BadEvidence, Reason
 from attest_pipeline.freshness import encode_challenge, length_prefixed
-from attest_pipeline.model import Artefact, Context, EpochChallenge, EvidenceCollection, Verified
+from attest_pipeline.model import Artefact, Claims, Context, EpochChallenge, EvidenceCollection, Verified
 
 CONTENT_TYPE: Final = "Content-Type"
 REPLY_HEADER: Final = "Attest-Reply"
@@ -25,10 +25,13 @@ MAX_ITEMS: Final = 8
 MAX_BATCH: Final = 256
 MAX_TEE: Final = 32
 FULL_FRAME: Final = 1024 * 1024
-"""Bytes of events of measurement logs with which a frame is full. Those of one message take little more than twice its
-logs, so that a frame that was not full yet still fits the broker with one message more (`MAX_MESSAGE`)."""
+"""Bytes of Claims with which a frame is full: a node of eight GPUs has a hundred thousand. Those of one message take up
+to four times its bytes, so that a frame that was not full yet still fits the broker with one message more
+(`MAX_MESSAGE`)."""
+_CLAIM: Final = 128
+"""Bytes of a field or a measurement, name and value, as a rule at most."""
 _EVENT: Final = 200
-"""Bytes of an event but its text, at most: type, digest in hexadecimal, and what MessagePack adds."""
+"""Bytes of an event of a measurement log but its text, at most: type, digest in hexadecimal, what MessagePack adds."""
 
 
 class BatchEntry(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,7 +83,7 @@ def encode_batch(entries: Iterable[BatchEntry]) -> bytes:
 
 
 def portions(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
-    """The items in order, for as many frames as their events need; those of one message share an ack and a frame."""
+    """The items in order, for as many frames as their Claims need; those of one message share an ack and a frame."""
     portion: list[Item] = []
     size = 0
     for item in items:
@@ -88,14 +91,17 @@ def portions(items: Iterable[Item]) -> Iterator[tuple[Item, ...]]:
             yield tuple(portion)
             portion, size = [], 0
         portion.append(item)
-        size += _event_bytes(item)
+        size += sum(_claims_bytes(artefact.claims) for artefact in item.artefacts if isinstance(artefact, Verified))
     if portion:
         yield tuple(portion)
 
 
-def _event_bytes(item: Item) -> int:
-    logs = (log for artefact in item.artefacts if isinstance(artefact, Verified) for log in artefact.claims.logs)
-    return sum(_EVENT + len(event.text.encode()) for log in logs for event in log.events)
+def _claims_bytes(claims: Claims) -> int:
+    """About how many bytes the Claims take in a frame."""
+    size = _CLAIM * (len(claims.fields) + len(claims.measurements))
+    if claims.logs:
+        size += sum(_EVENT + len(event.text.encode()) for log in claims.logs for event in log.events)
+    return size
 
 
 def decode_frame(data: bytes) -> Frame:

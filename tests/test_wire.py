@@ -21,6 +21,7 @@ from attest_pipeline.model import (
     EventLog,
     Evidence,
     EvidenceCollection,
+    FieldValue,
     LoggedEvent,
     LogName,
     NonceChallenge,
@@ -278,7 +279,23 @@ def listing(ack: str, events: int, text: str = "") -> wire.Item:
     return wire.Item(context, (Verified(replace(token_lab.CLAIMS, logs=(log,))),), "", ack)
 
 
-def test_without_logs_everything_is_one_frame() -> None:
+def node(name: str, evidences: int = 8) -> wire.Item:
+    """An item of a node with so many devices, each with the Claims of a GPU: 12 kB."""
+    fields: dict[str, FieldValue] = {f"measurement_{index}": "00" * 48 for index in range(60)}
+    claims = replace(token_lab.CLAIMS, fields=fields, measurements={f"index_{index}": "00" * 48 for index in range(60)})
+    context = Context(attestation_id=bytes(32), tenant="acme", agent=name, received_at=1, fresh=False)
+    return wire.Item(context, (Verified(claims),) * evidences, "", name)
+
+
+def test_nodes_with_many_devices_come_in_frames_that_fit_the_broker() -> None:
+    items = [node(f"node-{number}") for number in range(64)]
+    portions = [*wire.portions(items)]
+    assert [item for portion in portions for item in portion] == items
+    assert len(wire.encode(wire.Frame("acme", "v1", tuple(items)))) > MAX_PAYLOAD
+    assert all(len(wire.encode(wire.Frame("acme", "v1", portion))) < MAX_PAYLOAD / 2 for portion in portions)
+
+
+def test_what_is_small_is_one_frame() -> None:
     items = [listing(str(number), 0) for number in range(300)]
     assert [*wire.portions(items)] == [tuple(items)]
     assert [*wire.portions([])] == []
