@@ -84,7 +84,7 @@ class Broker:
         Raises Misconfigured if it ends at once, Unavailable if it is not ready in time.
         """
         command = (str(server_binary()), "--config", str(self.write_config()))
-        self._process = await children.start(*command, log=self._log, env={**_half_the_cores(), **os.environ})
+        self._process = await children.start(*command, log=self._log, env={**_threads(self._spec), **os.environ})
         try:
             await asyncio.wait_for(self._until_ready(self._process), _START_SECONDS)
         except TimeoutError:
@@ -134,12 +134,14 @@ class Broker:
         raise Misconfigured(f"nats-server ended at once: {last}")
 
 
-def _half_the_cores() -> dict[str, str]:
-    """Environment in which Go runs on half of the cores.
+def _threads(spec: BrokerSpec) -> dict[str, str]:
+    """Environment that says on how many threads Go runs at once.
 
-    The workers have a process for each core, and threads of the server that look for work in vain take it from them.
+    The workers have a process for each core, and threads that look for work in vain take it from them; but those that
+    wait for the disk at every message have to be made up for.
     """
-    return {"GOMAXPROCS": str(max(1, children.cores() // 2))}
+    cores = children.cores()
+    return {"GOMAXPROCS": str(2 * cores if spec.sync_always else max(1, cores // 2))}
 
 
 async def durability(http_port: int) -> str:

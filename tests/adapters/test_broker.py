@@ -92,16 +92,17 @@ async def test_the_broker_says_what_an_ack_survives(tmp_path: Path, sync_always:
         assert await durability(running._spec.http_port) == promise
 
 
-async def test_the_server_leaves_half_of_the_cores_to_the_workers_unless_told_otherwise(
+async def test_a_server_that_waits_for_the_disk_has_more_threads_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def cores_of_go() -> int:
-        async with running_broker(tmp_path) as broker:
+    async def threads(*, sync_always: bool) -> int:
+        async with running_broker(tmp_path, sync_always=sync_always) as broker:
             return int(msgspec.json.decode(await broker_module._figures(broker._spec.http_port, "varz"))["gomaxprocs"])
 
-    assert await cores_of_go() == max(1, cores() // 2)
+    assert await threads(sync_always=True) == 2 * cores()
+    assert await threads(sync_always=False) == max(1, cores() // 2)
     monkeypatch.setenv("GOMAXPROCS", "3")
-    assert await cores_of_go() == 3
+    assert await threads(sync_always=True) == 3
 
 
 async def test_nobody_promises_for_a_broker_that_is_away() -> None:
