@@ -279,12 +279,12 @@ def listing(ack: str, events: int, text: str = "") -> wire.Item:
     return wire.Item(context, (Verified(replace(token_lab.CLAIMS, logs=(log,))),), "", ack)
 
 
-def node(name: str, evidences: int = 8) -> wire.Item:
-    """An item of a node with so many devices, each with the Claims of a GPU: 12 kB."""
+def node(name: str) -> wire.Item:
+    """An item of a node with eight devices, each with the Claims of a GPU: 12 kB."""
     fields: dict[str, FieldValue] = {f"measurement_{index}": "00" * 48 for index in range(60)}
     claims = replace(token_lab.CLAIMS, fields=fields, measurements={f"index_{index}": "00" * 48 for index in range(60)})
     context = Context(attestation_id=bytes(32), tenant="acme", agent=name, received_at=1, fresh=False)
-    return wire.Item(context, (Verified(claims),) * evidences, "", name)
+    return wire.Item(context, (Verified(claims),) * 8, "", name)
 
 
 def test_nodes_with_many_devices_come_in_frames_that_fit_the_broker() -> None:

@@ -30,5 +30,5 @@ async def start(
 
 
 def cores() -> int:
-    """Cores that this process and its children may use."""
-    return len(os.sched_getaffinity(0))
+    """Cores that this process and its children may use; where only Linux could tell, those of the machine."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
