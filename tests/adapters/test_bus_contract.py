@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -279,16 +280,21 @@ async def test_a_request_that_nobody_answers_is_unavailable(connect: Connect) ->
 
 async def test_a_queue_hands_each_message_to_one_member_and_no_queue_to_all(connect: Connect) -> None:
     parse = await connect("parse")
-    members, everybody = [Heard(), Heard()], [Heard(), Heard()]
+    members, together, everybody = [Heard(), Heard()], Heard(), [Heard(), Heard()]
+
+    async def hear(member: Heard, message: Message) -> None:
+        await member(message)
+        await together(message)
+
     for member in members:
-        await (await connect("match")).serve(subjects.STAGE_CLAIMS, "match", member)
+        await (await connect("match")).serve(subjects.STAGE_CLAIMS, "match", partial(hear, member))
     for one in everybody:
         await (await connect("match")).serve(subjects.STAGE_CLAIMS, "", one)
     for number in range(40):
         await parse.publish(subjects.STAGE_CLAIMS, str(number).encode())
     for one in everybody:
         assert [int(message.data) for message in await one.wait(40)] == list(range(40))
-    shared = [int(message.data) for member in members for message in member.messages]
+    shared = [int(message.data) for message in await together.wait(40)]
     assert sorted(shared) == list(range(40))
     assert all(member.messages for member in members)
 
